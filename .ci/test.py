@@ -1,0 +1,121 @@
+"""Check the project and run its notebooks. The last line printed is `N passed, M failed`.
+
+    test.py [PATTERN] [--flags "data ddp slow"]     with PATTERN, only the notebooks whose path contains it
+"""
+import argparse, ast, os, re, shutil, subprocess, sys, tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from notebooks import ROOT, N_WORKERS, WIDGET, execute, find, get_config, in_parallel, nbformat, readme, readme_pictures, tidy
+from pyflakes.checker import Checker
+
+LIB = get_config().lib_path.name
+ABSOLUTE = re.compile(r'(?:^|[\s"\'(=])(/(?:[\w.-]+/)+[\w.-]+)')      # a path of somebody's machine
+UNDEFINED = 'UndefinedName', 'UndefinedLocal', 'UndefinedExport', 'ImportStarUsage', 'ImportStarUsed'
+results = []    # True or False for each check so far
+
+
+def report(name, problems, note=''):
+    "Print and count one check. `problems` is a list of lines, empty if it passed."
+    results.append(not problems)
+    print(f'{"FAILED" if problems else "passed"}  {name}{note}', flush=True)
+    for line in problems: print('        ' + line.replace('\n', '\n        '), flush=True)
+
+
+def modules(): return sorted(Path(LIB).rglob('*.py'))
+
+
+def export_differences():
+    "Files that differ between the package here and one exported from the notebooks into an empty folder."
+    with tempfile.TemporaryDirectory() as tmp:
+        for name in 'settings.ini', 'pyproject.toml': shutil.copy(name, tmp)
+        shutil.copytree('nbs', Path(tmp)/'nbs', symlinks=True)
+        env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
+        code = 'from nbdev.doclinks import nbdev_export; nbdev_export()'
+        run = subprocess.run([sys.executable, '-c', code], cwd=tmp, env=env, capture_output=True, text=True)
+        if run.returncode: return [run.stderr]
+        new = {p.relative_to(tmp): p.read_bytes() for p in Path(tmp, LIB).rglob('*.py')}
+        new[Path('pyproject.toml')] = Path(tmp, 'pyproject.toml').read_bytes()
+    old = {p: p.read_bytes() for p in [*modules(), Path('pyproject.toml')]}
+    return [f'{p}: ' + ('no notebook exports it' if p not in new else 'missing' if p not in old else 'differs from its notebook') + ' (make export)'
+            for p in sorted(old.keys() | new.keys()) if old.get(p) != new.get(p)]
+
+
+def import_error(path):
+    "What importing a module in a new process prints if it fails."
+    name = '.'.join(path.with_suffix('').parts).removesuffix('.__init__')
+    run = subprocess.run([sys.executable, '-c', f'import {name}'], capture_output=True, text=True)
+    return name, [run.stderr.strip() or f'exit status {run.returncode}'] if run.returncode else []
+
+
+def undefined_names(path):
+    "Names that a module uses and never defines. Only `all.py` may import with a star, which would hide them."
+    found = Checker(ast.parse(path.read_text(encoding='utf-8')), str(path)).messages
+    kinds = UNDEFINED[:3] if path.name == 'all.py' else UNDEFINED
+    return [str(m) for m in found if type(m).__name__ in kinds]
+
+
+def untidy(path):
+    "What keeps a notebook from being kept in git as it is."
+    text = path.read_text(encoding='utf-8')
+    nb, problems = nbformat.reads(text, 4), []
+    if 'widgets' in nb.metadata: problems.append('has widget state')
+    for cell in nb.cells:
+        for out in cell.get('outputs', []):
+            if out.output_type == 'error': problems.append(f'cell {cell.id} has stored an error: {out.ename}')
+            if WIDGET in out.get('data', {}): problems.append(f'cell {cell.id} has stored a widget view')
+            texts = [out.get('text', '')] + [v for k, v in out.get('data', {}).items() if k.startswith('text/')]
+            problems += [f'cell {cell.id} has stored the path {p}' for t in texts for p in ABSOLUTE.findall(t)]
+    if str(ROOT) in text: problems.append(f'names {ROOT}')
+    if tidy(nb) != text: problems.append('has counts, metadata or a layout of its own (make export)')
+    return [f'{path}: {p}' for p in problems]
+
+
+def readme_differences():
+    "Files that differ between README.md with its pictures and what the index notebook gives."
+    new = readme()
+    names = new.keys() | {os.path.relpath(p, ROOT) for p in readme_pictures()}
+    return [f'{name}: not what {get_config().readme_nb} gives (make readme)' for name in sorted(names)
+            if not Path(name).exists() or Path(name).read_bytes() != new.get(name)]
+
+
+def guarded(check, *args):
+    "The problems that `check` finds; an error in it is one too."
+    try: return check(*args)
+    except Exception as e: return [f'{type(e).__name__}: {e}']
+
+
+def check_project():
+    report('export leaves no difference', guarded(export_differences))
+    with ThreadPoolExecutor(N_WORKERS) as pool:
+        for name, problems in pool.map(import_error, [p for p in modules() if p.name != '_modidx.py']): report(f'import {name}', problems)
+    report('no undefined names', [line for p in modules() for line in guarded(undefined_names, p)])
+    report('notebooks are tidy', [line for p in find() for line in guarded(untidy, p)])
+    report('README.md is the index notebook', guarded(readme_differences))
+
+
+def test(path, flags):
+    "Run the notebook; an error in any cell is raised. Return the number of cells that each flag kept from running."
+    os.environ['IN_TEST'] = '1'
+    return execute(path, flags)[1]
+
+
+def check_notebooks(paths, flags):
+    for path, not_run, error, seconds in in_parallel(test, paths, flags):
+        left_out = ', '.join(f'{n} {flag}' for flag, n in (not_run or {}).items())
+        report(path, [error] if error else [], f'  {seconds:.0f} s' + (f'; cells not run: {left_out}' if left_out else ''))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('pattern', nargs='?', default='', help='part of the path of the notebooks to test; the other checks are left out')
+    parser.add_argument('--flags', default='', help='run the cells with these flags too')
+    args = parser.parse_args()
+    if not args.pattern: check_project()
+    paths = find(args.pattern)
+    if not paths: report(f'notebooks like {args.pattern!r}', ['there are none'])
+    check_notebooks(paths, args.flags.split())
+    print(f'{sum(results)} passed, {len(results) - sum(results)} failed')
+    sys.exit(not all(results))
+
+
+if __name__ == '__main__': main()

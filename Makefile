@@ -1,0 +1,64 @@
+# Everything is installed into .venv and nothing outside the checkout is written.
+PYTHON ?= python3
+FLAGS  ?=
+NB     ?=
+ARGS   ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test docs lab notebooks readme export clean
+
+help:
+	@echo 'make demo        train on small digits, explain a prediction, write runs/demo'
+	@echo 'make test        every check and every notebook; FLAGS="data ddp slow cuda" runs more cells, NB=losses one notebook'
+	@echo 'make docs        the site, in _docs/, with the notebooks run anew'
+	@echo 'make lab         JupyterLab on the notebooks'
+	@echo 'make export      tidy the notebooks and write protoflow/ from them'
+	@echo 'make notebooks   run the notebooks in place to refresh their outputs; FLAGS and NB as above'
+	@echo 'make readme      README.md from nbs/index.ipynb'
+	@echo 'make clean       remove what was built; .venv and runs/ stay'
+	@echo 'PYTHON=python3.12 names the Python that makes .venv, ARGS="--seed 1" is passed on to demo and lab'
+
+demo: $(VENV)/.runtime
+	$(BIN)/protoflow_demo $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python .ci/test.py --flags "$(FLAGS)" $(NB)
+
+docs: $(VENV)/.dev
+	$(BIN)/python .ci/docs.py
+
+lab: $(VENV)/.dev
+	JUPYTER_CONFIG_DIR="$(CURDIR)/$(VENV)/jupyter/config" JUPYTER_DATA_DIR="$(CURDIR)/$(VENV)/jupyter/data" \
+	JUPYTER_RUNTIME_DIR="$(CURDIR)/$(VENV)/jupyter/runtime" IPYTHONDIR="$(CURDIR)/$(VENV)/jupyter/ipython" $(BIN)/jupyter-lab nbs $(ARGS)
+
+export: $(VENV)/.dev
+	$(BIN)/python .ci/notebooks.py tidy
+	$(BIN)/nbdev_export
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python .ci/notebooks.py run --flags "$(FLAGS)" $(NB)
+
+readme: $(VENV)/.dev
+	$(BIN)/python .ci/notebooks.py readme
+
+clean:
+	rm -rf _proc _docs _build build dist *.egg-info
+	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
+
+# Install once, and again when what is to be installed has changed.
+$(BIN)/python:
+	@command -v $(PYTHON) > /dev/null || { echo 'protoflow: there is no $(PYTHON); install Python 3.10 or newer'; exit 1; }
+	@$(PYTHON) .ci/venv.py $(VENV)
+
+$(VENV)/.runtime: settings.ini setup.py | $(BIN)/python
+	@echo 'installing protoflow into .venv; the first time takes some minutes'
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: settings.ini setup.py | $(BIN)/python
+	@echo 'installing protoflow and its tools into .venv; the first time takes some minutes'
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.runtime
