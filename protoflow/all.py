@@ -23,3 +23,6 @@ from protoflow.training.learner import *
 from protoflow.interpretation.prototypes import *
 from protoflow.interpretation.explanations import *
 from protoflow.interpretation.report import *
+
+# %% ../nbs/4_interpretation/05_all.ipynb #e4866026
+__all__ = [name for name in dir() if not name.startswith('_')]
