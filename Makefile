@@ -51,7 +51,7 @@ clean:
 # Install once, and again when what is to be installed has changed.
 $(BIN)/python:
 	@command -v $(PYTHON) > /dev/null || { echo 'protoflow: there is no $(PYTHON); install Python 3.10 or newer'; exit 1; }
-	@$(PYTHON) .ci/venv.py $(VENV)
+	@$(PYTHON) .ci/make_venv.py $(VENV)
 
 $(VENV)/.runtime: settings.ini setup.py | $(BIN)/python
 	@echo 'installing protoflow into .venv; the first time takes some minutes'

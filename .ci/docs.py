@@ -1,81 +1,158 @@
-"""The site in _docs/: `python .ci/docs.py`. Runs the notebooks in a copy first, so that the site shows the code as it is."""
-import os, re, shutil, subprocess, sys, tarfile, time
-from concurrent.futures import ThreadPoolExecutor
+"""Build the site in _docs/: run the notebooks in a copy of the checkout, fill in the API, render, and check every address.
+
+The pages are made by smalldocs from `_quarto.yml`. They ask no other host for anything, so they work with no network.
+"""
+import json, os, re, shutil, subprocess, sys, tempfile
+from html.parser import HTMLParser
+from importlib.metadata import entry_points
 from pathlib import Path
-from notebooks import ROOT, execute, notebooks
+from urllib.parse import unquote, urlsplit
+import yaml
+from notebooks import ROOT, find, get_config
+from nbdev.doclinks import _nbpath2html
 
-BUILD = ROOT/'_build'
+CFG = get_config()
+if sys.version_info < (3, 11): sys.exit('protoflow: the site needs Python 3.11 or newer: rm -r .venv and make docs PYTHON=python3.11')
+if CFG.lib_name not in entry_points(group='nbdev').names: sys.exit('protoflow: the package is not installed, so nothing could be linked: make docs')
+SOURCES = 'nbs', CFG.lib_path.name, '.ci', 'settings.ini', 'pyproject.toml', '_quarto.yml'
+KATEX = re.compile(r'<link[^>]*katex[^>]*>\s*<script[^>]*katex[^>]*></script>\s*<script[^>]*auto-render[^>]*></script>')
+FORMULA = re.compile(r'<span class="math.*?</span>', re.S)
+TEXT = re.compile(r'\\text\w*\{[^{}]*\}')     # Jupyter wants `\_` in here, this MathJax `_`
+FENCE, LINK = re.compile(r'^```.*?^```', re.S | re.M), re.compile(r'\[(`[^`]+`)\]\([^)]*\)')
+MATHJAX = '''<script type="text/x-mathjax-config">MathJax.Hub.Config({messageStyle: "none", showMathMenu: false,
+"HTML-CSS": {scale: 92, mtextFontInherit: true, availableFonts: [], imageFont: null, preferredFont: null, webFont: "STIX-Web", linebreaks: {automatic: true}}})</script>
+<script defer src="%ssite_libs/mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full"></script>'''
 
-def copy_project():
-    "A copy of all that the site is made of, so that the checkout stays as it is."
-    shutil.rmtree(BUILD, ignore_errors=True)
-    BUILD.mkdir()
-    for name in ('nbs', 'protoflow'): shutil.copytree(ROOT/name, BUILD/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
-    for name in ('settings.ini', 'pyproject.toml', '_quarto.yml'): shutil.copy(ROOT/name, BUILD/name)
+
+def run(folder, *args):
+    "Run Python with `args` in `folder`, on the package that lies there."
+    env = {**os.environ, 'PYTHONPATH': str(folder)}
+    if subprocess.run([sys.executable, *args], cwd=folder, env=env).returncode: sys.exit(f'protoflow: no site: {" ".join(args)} failed')
+
+
+def sidebar_entries(contents):
+    "The notebooks that the sidebar lists, in order."
+    for entry in contents:
+        if isinstance(entry, str): yield entry
+        elif 'href' in entry: yield entry['href']
+        else: yield from sidebar_entries(entry['contents'])
+
 
 def check_sidebar():
-    "Every notebook is in the sidebar, and everything in the sidebar is a notebook."
-    listed = set(re.findall(r'[\w/]+\.ipynb', (BUILD/'_quarto.yml').read_text()))
-    there = {str(p.relative_to(BUILD/'nbs')) for p in notebooks(BUILD/'nbs')}
-    if listed != there: sys.exit(f'_quarto.yml and nbs/ differ: only listed {sorted(listed-there)}, only there {sorted(there-listed)}')
+    "Every notebook has one entry in the sidebar, and every entry has a notebook."
+    listed = list(sidebar_entries(yaml.safe_load(Path('_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']))
+    exist = [p.relative_to('nbs').as_posix() for p in find()]
+    problems = [f'_quarto.yml: the sidebar lists {p}, and there is no such notebook' for p in listed if p not in exist]
+    problems += [f'_quarto.yml: the sidebar does not list {p}' for p in exist if p not in listed]
+    problems += [f'_quarto.yml: the sidebar lists {p} twice' for p in sorted(set(listed)) if listed.count(p) > 1]
+    if problems: sys.exit('\n'.join(problems))
 
-def execute_all():
-    "Run every notebook of the copy, two at a time."
-    os.environ.update(OMP_NUM_THREADS='1', PYTHONPATH=str(BUILD), TQDM_DISABLE='1')
-    def one(p):
-        begun = time.time()
-        execute(p)
-        print(f'ran {p.relative_to(BUILD)}: {time.time()-begun:.1f} s', flush=True)
-    with ThreadPoolExecutor(2) as pool: list(pool.map(one, notebooks(BUILD/'nbs')))
 
-def process():
-    "Fill in signatures and docstrings: nbs/ → _proc/."
-    subprocess.run([sys.executable, '-c', 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=0, force=True)'], cwd=BUILD, check=True)
+def copy_checkout(folder):
+    "Copy what the site is made of."
+    for name in SOURCES:
+        if Path(name).is_dir(): shutil.copytree(name, folder/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        else: shutil.copy(name, folder)
 
-def render():
-    "Quarto where there is one, else smalldocs; both read _quarto.yml."
-    if shutil.which('quarto'): subprocess.run(['quarto', 'render', '_proc', '--no-execute'], cwd=BUILD, check=True)
-    else:
-        smalldocs = Path(sys.executable).with_name('smalldocs')
-        subprocess.run([smalldocs, 'render', '--quiet', '_proc'], cwd=BUILD, check=True)
-        if subprocess.run([smalldocs, 'check', '_proc'], cwd=BUILD, capture_output=True, text=True).returncode: print('smalldocs check has remarks: run it in _build')
-    return BUILD/'_proc/_docs'
 
-def localise_katex(site):
-    "Formulas without a network: KaTeX's own files beside the pages."
-    if not shutil.which('npm'): return print('no npm here: formulas on the site will ask a server for KaTeX')
-    packed = subprocess.run(['npm', 'pack', '--silent', 'katex@0.16'], cwd=BUILD, capture_output=True, text=True)
-    archives = sorted(BUILD.glob('katex-*.tgz'))
-    if packed.returncode or not archives: return print('KaTeX could not be fetched: formulas on the site will ask a server for it')
-    with tarfile.open(archives[-1]) as t: t.extractall(BUILD/'katex', filter='data')
-    shutil.copytree(BUILD/'katex/package/dist', site/'katex', dirs_exist_ok=True)
-    for page in [*site.rglob('*.html'), *site.rglob('*.js')]:
-        if 'katex' in page.parts: continue
-        up = '../'*(len(page.relative_to(site).parts)-1)
-        text = page.read_text(encoding='utf-8')
-        local = re.sub(r'https://[^"\'\s]*?katex@[^/"\']*/dist/', f'{up}katex/', text)
-        local = re.sub(r'(<(?:link|script)[^>]*katex/[^>]*?)\s+integrity="[^"]*"', r'\1', local)
-        if local != text: page.write_text(local, encoding='utf-8')
+def write_source_pages(proc):
+    "A page for each module, so that `source` links lead into the site."
+    for path in sorted(CFG.lib_path.rglob('*.py')):
+        name = path.relative_to(ROOT)
+        if path.name in ('__init__.py', '_modidx.py'): continue
+        page = proc/'source'/name.with_suffix('.md')
+        page.parent.mkdir(parents=True, exist_ok=True)
+        title = '.'.join(name.with_suffix('').parts)
+        page.write_text(f'---\ntitle: {title}\nsearch: false\ntoc: false\n---\n\n'
+                        f'~~~~~~{{#L .python code-line-numbers="true"}}\n{path.read_text(encoding="utf-8")}~~~~~~\n', encoding='utf-8')
 
-def check_links(site):
-    "Exit with a list if a page points at a file that is not there, or asks another server for a script or a style."
-    broken, outside = [], []
-    for page in site.rglob('*.html'):
-        text = page.read_text(encoding='utf-8')
-        outside += [f'{page.relative_to(site)}: {u}' for u in re.findall(r'<(?:script|img)[^>]+src="(https?://[^"]+)"|<link[^>]+rel="stylesheet"[^>]+href="(https?://[^"]+)"', text) for u in u if u]
-        for link in re.findall(r'<(?:a|link|img|script)\b[^>]*?(?:href|src)="([^"#?]+)', text):
-            if re.match(r'\w+:|//', link) or not link: continue
-            target = site/link.lstrip('/') if link.startswith('/') else page.parent/link
-            if not target.exists(): broken.append(f'{page.relative_to(site)} → {link}')
-    for u in sorted(set(outside)): print('asks another server:', u)
-    if broken: sys.exit('broken links:\n' + '\n'.join(sorted(set(broken))))
+
+def link_inside(proc):
+    "Turn the links that nbdev writes, to a published site and a code host, into links between the pages here, which keep their notebook's name."
+    pages = {_nbpath2html(p.relative_to('nbs')).as_posix(): p.relative_to('nbs').as_posix() for p in find()}
+    docs, source = CFG.doc_host + CFG.doc_baseurl, f'{CFG.git_url}/blob/{CFG.branch}'
+    for path in proc.rglob('*.ipynb'):
+        nb = json.loads(path.read_text(encoding='utf-8'))
+        for cell in nb['cells']:
+            for out in cell.get('outputs', []):     # nbdev links names in the comments of a signature too, where a link cannot be
+                shown = out.get('data', {}).get('text/markdown')
+                if shown: out['data']['text/markdown'] = FENCE.sub(lambda m: LINK.sub(r'\1', m[0]), ''.join(shown))
+        text = json.dumps(nb)
+        text = re.sub(re.escape(docs) + r'/([\w./-]+\.html)', lambda m: '/' + pages[m[1]], text)
+        text = re.sub(re.escape(source) + r'/([\w/]+)\.py#L(\d+)', r'/source/\1.md#L-\2', text)
+        text = re.sub(r'output-file: [\w.-]+\\n', '', text)
+        path.write_text(text, encoding='utf-8')
+
+
+def render(proc):
+    "Make the pages. Any warning, such as a broken link, ends the build."
+    run(proc.parent, '-m', 'smalldocs.cli', 'render', '--strict', str(proc))
+    site = proc/'_docs'
+    import jupyter_server_mathjax
+    shutil.copytree(Path(jupyter_server_mathjax.__file__).parent/'static', site/'site_libs/mathjax', ignore=shutil.ignore_patterns('localization', 'SVG'))
+    for path in site.rglob('*.html'):       # formulas by the copy of MathJax in the site
+        up = '../' * (len(path.relative_to(site).parts) - 1)
+        text = path.read_text(encoding='utf-8')
+        text = FORMULA.sub(lambda f: TEXT.sub(lambda t: t[0].replace(r'\_', '_'), f[0]), text)
+        text = KATEX.sub(lambda _: MATHJAX % up, text)
+        path.write_text(text, encoding='utf-8')
+    for path in (site/'site_libs/themes').rglob('*.css'):       # the reader's own fonts, not another host's
+        path.write_text(re.sub(r'@import url\([^)]*\);?', '', path.read_text(encoding='utf-8')), encoding='utf-8')
+    return site
+
+
+class Page(HTMLParser):
+    "The ids, the links and the things loaded of an HTML page."
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.loads = set(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs.get('id'), attrs.get('name')} - {None}
+        if tag == 'a' and 'href' in attrs: self.links.append(attrs['href'] or '')
+        elif tag == 'link' and attrs.get('href'): self.loads.append(attrs['href'])
+        if attrs.get('src'): self.loads.append(attrs['src'])
+
+
+def check_addresses(site):
+    "Every link leads to a page and a place in it that exist, and no page loads anything from another host."
+    pages = {p: Page(p.read_text(encoding='utf-8')) for p in site.rglob('*.html')}
+    problems = []
+    for path, page in pages.items():
+        for address in page.links + page.loads:
+            url = urlsplit(address)
+            if url.scheme or url.netloc:
+                if address in page.loads and url.scheme != 'data': problems.append(f'{path.relative_to(site)}: loads {address}')
+                elif CFG.doc_host in address or CFG.git_url in address: problems.append(f'{path.relative_to(site)}: {address} leads nowhere')
+                continue
+            target = Path(os.path.normpath(path.parent/unquote(url.path))) if url.path else path
+            if target.is_dir(): target /= 'index.html'
+            if not target.exists(): problems.append(f'{path.relative_to(site)}: {address} does not exist')
+            elif url.fragment and target in pages and unquote(url.fragment) not in pages[target].ids:
+                problems.append(f'{path.relative_to(site)}: {address} names no place in that page')
+    for path in (site/'site_libs').rglob('*.css'):
+        problems += [f'{path.relative_to(site)}: loads {u}' for u in re.findall(r'(?:@import\s*|url\()["\']?(https?:[^)"\']+)', path.read_text(encoding='utf-8'))]
+    if problems: sys.exit('\n'.join(sorted(set(problems))))
+    print(f'{len(pages)} pages: every link leads somewhere, nothing is loaded from another host')
+
 
 def main():
-    copy_project(); check_sidebar(); execute_all(); process()
-    site = render()
-    localise_katex(site); check_links(site)
-    shutil.rmtree(ROOT/'_docs', ignore_errors=True)
-    shutil.copytree(site, ROOT/'_docs')
-    print(f'site: {ROOT/"_docs/index.html"}')
+    check_sidebar()
+    with tempfile.TemporaryDirectory() as tmp:
+        copy = Path(tmp).resolve()
+        copy_checkout(copy)
+        run(copy, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()')
+        run(copy, '.ci/notebooks.py', 'run')
+        run(copy, '-c', 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=0)')
+        write_source_pages(copy/'_proc')
+        link_inside(copy/'_proc')
+        site = render(copy/'_proc')
+        check_addresses(site)
+        shutil.rmtree(CFG.doc_path, ignore_errors=True)
+        shutil.copytree(site, CFG.doc_path)
+    print(f'open {CFG.doc_path/"index.html"}; for the search too: {sys.executable} -m http.server -d {CFG.doc_path}')
+
 
 if __name__ == '__main__': main()

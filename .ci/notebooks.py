@@ -58,6 +58,8 @@ def execute(path, flags=()):
         if why or 'nbdev_export(' in cell.source: kept[i], nb.cells[i] = cell, nbformat.v4.new_raw_cell()
     NotebookClient(nb, timeout=CELL_TIMEOUT, kernel_name='python3', force_raise_errors=True, coalesce_streams=True,
                    extra_arguments=['--log-level=ERROR'], resources={'metadata': {'path': str(Path(path).parent)}}).execute()
+    missed = [cell.id for cell in nb.cells if cell.cell_type == 'code' and cell.source.strip() and not cell.execution_count]
+    if missed: raise RuntimeError(f'these cells did not run to their end: {missed}')
     for i, cell in kept.items(): nb.cells[i] = cell
     return nb, not_run
 

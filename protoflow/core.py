@@ -92,7 +92,10 @@ def figure(n_rows:int=1, # rows of axes
     "Matplotlib figure and axes in the project's style."
     import matplotlib.pyplot as plt
     with plt.rc_context(STYLE):
-        return plt.subplots(n_rows, n_cols, figsize=size, layout='constrained', **kwargs)
+        fig, axs = plt.subplots(n_rows, n_cols, figsize=size, layout='constrained', **kwargs)
+        interactive = plt.isinteractive()
+    plt.interactive(interactive)   # a notebook's backend sets this at the first figure: leaving the style must not undo it
+    return fig, axs
 
 # %% ../nbs/01_core.ipynb #57ed1f73
 def to_display(x:Tensor, # (C,H,W) image

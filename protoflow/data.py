@@ -63,12 +63,14 @@ class DataLoaders:
 # %% ../nbs/02_data.ipynb #bb97a94d
 def random_shift(x:Tensor, # (B,C,H,W)
                  most:int=1, # pixels, in each direction
+                 share:float=1., # of the images that move
                  generator:torch.Generator=None, # of the amounts
                 ) -> Tensor: # (B,C,H,W)
-    "Each image moved by up to `most` pixels, zeros coming in."
+    "A share of the images moved by up to `most` pixels, zeros coming in."
     B, C, H, W = x.shape
     padded = torch.nn.functional.pad(x, (most,)*4)
-    dy, dx = torch.randint(0, 2*most+1, (2,B), generator=generator, device=x.device)
+    moves = torch.rand(B, generator=generator, device=x.device) < share
+    dy, dx = torch.where(moves, torch.randint(0, 2*most+1, (2,B), generator=generator, device=x.device), most)
     rows = (torch.arange(H, device=x.device) + dy[:,None])[:,None,:,None]
     cols = (torch.arange(W, device=x.device) + dx[:,None])[:,None,None,:]
     return padded[torch.arange(B, device=x.device)[:,None,None,None], torch.arange(C, device=x.device)[:,None,None], rows, cols]
@@ -91,7 +93,7 @@ def digits_dls(bs:int=64, # batch size
     train, valid = (rest[i] for i in _stratified(y[rest], valid_size, seed))
     data = lambda i, augment=None: ImageData(x[i], y[i], 17, 10, augment)
     g = torch.Generator().manual_seed(seed)
-    return DataLoaders('digits', ImageLoader(data(train, lambda x: random_shift(x, 1, g)), bs, True, g),
+    return DataLoaders('digits', ImageLoader(data(train, lambda x: random_shift(x, 1, 0.5, g)), bs, True, g),
                        ImageLoader(data(valid), 4*bs), ImageLoader(data(test), 4*bs), [str(i) for i in range(10)])
 
 # %% ../nbs/02_data.ipynb #a1c9d69e

@@ -6,13 +6,12 @@
 __all__ = ['train_digits', 'final_metrics', 'pick_examples', 'draw_figures', 'demo_report', 'write_demo', 'demo']
 
 # %% ../nbs/4_interpretation/04_demo.ipynb #08cd4dd0
-import json, os
+import json
 from pathlib import Path
 import torch
 from fastcore.script import call_parse
-from .core import figure, show_image
 from .data import get_dls
-from .interpretation.explanations import explain
+from .interpretation.explanations import explain, explain_data
 from .interpretation.prototypes import show_prototypes, show_reconstructions, show_samples
 from .interpretation.report import html_page, png_bytes
 from .prototypes.protoflow import ProtoFlow
@@ -21,7 +20,7 @@ from .training.learner import Learner
 from .training.metrics import collect, evaluate, roundtrip_exact
 
 # %% ../nbs/4_interpretation/04_demo.ipynb #d4eddf6a
-def train_digits(epochs:int=90, # passes over the training images
+def train_digits(epochs:int=75, # passes over the training images
                  seed:int=0, # of everything
                  progress:bool=True, # show bars?
                 ) -> Learner: # trained
@@ -35,19 +34,21 @@ def final_metrics(learner:Learner, # trained
                  ) -> dict:
     "Scores on the test set, looked at once, and the facts of the training."
     model, test = learner.model, learner.dls.test
-    return dict(**evaluate(model, test, seed=seed), train_seconds=round(learner.seconds, 1), roundtrip_exact=roundtrip_exact(model, test),
+    return dict(**evaluate(model, test, n_samples=8, seed=seed), n_samples=8, train_seconds=round(learner.seconds, 1), roundtrip_exact=roundtrip_exact(model, test),
                 n_params=sum(p.numel() for p in model.parameters()), seed=seed, epochs=len(learner.history), device=str(learner.device), torch=torch.__version__)
 
 # %% ../nbs/4_interpretation/04_demo.ipynb #a018c75a
 def pick_examples(learner:Learner, # trained
                   seed:int=0, # of the noise
                  ) -> tuple: # index of a right, of a wrong prediction (or None) in the test set
-    "A typical right prediction and the most confident wrong one."
-    log_prob, y = collect(learner.model, learner.dls.test, seed=seed)
+    "A typical right prediction and the most confident wrong one, where the explanation's own noise draw agrees."
+    model, test = learner.model, learner.dls.test
+    log_prob, y = collect(model, test, 8, seed)
     confidence, prediction = log_prob.softmax(1).max(1)
-    right, wrong = ((prediction == y).nonzero()[:,0], (prediction != y).nonzero()[:,0])
-    median = lambda i: i[confidence[i].argsort()[len(i)//2]].item()
-    return median(right) if len(right) else None, wrong[confidence[wrong].argmax()].item() if len(wrong) else None
+    order = confidence.argsort(descending=True).tolist()
+    right, wrong = ([i for i in order if (prediction[i] == y[i]) == ok] for ok in (True, False))
+    first = lambda indices: next((i for i in indices if explain_data(model, *test[i], seed=seed).prediction == prediction[i]), None)
+    return first(right[len(right)//2:]), first(wrong)
 
 # %% ../nbs/4_interpretation/04_demo.ipynb #6f6e4dc9
 def draw_figures(learner:Learner, # trained
@@ -66,7 +67,7 @@ def draw_figures(learner:Learner, # trained
 _captions = [
     ('What it has learnt', 'Each class has a few prototypes, and each prototype is a distribution in the latent space of an invertible network. Here is the mean of every one, decoded by the inverse, the heaviest of its class first. What the classifier does not see of an image, the factored-out half, is taken from the nearest training image.', 'prototypes'),
     ('What a prototype holds', 'Images drawn from the prototypical distributions of each class, at temperature 0.7. None of them is in the data.', 'samples'),
-    ('Why it was right', 'A test image of typical confidence. Blue speaks for the prediction, orange for the runner-up; the bars are exact pieces of the logit difference. The map is as coarse as the latent (2×2 positions), and each position sees more than its square.', 'explanation_right'),
+    ('Why it was right', 'A test image of typical confidence. Colours are those of the two classes: where the image speaks for one or the other, and how much better than an average class each prototype explains it; the bars add up exactly to the logit difference. The map is as coarse as the latent (2×2 positions), and each position sees more than its square.', 'explanation_right'),
     ('Why it was wrong', 'The most confident mistake on the test set, explained in the same way.', 'explanation_wrong'),
     ('Exactly back', 'Test images, what their latents decode to, and the difference.', 'reconstructions'),
     ('How it learnt', 'Training images are shifted at random, validation images are not; training bits/dim are those of the label, log p(x|y), validation bits/dim those of log p(x). Nothing was chosen by these curves.', 'learning_curves')]
@@ -80,7 +81,7 @@ def demo_report(metrics:dict, # of `final_metrics`
                'test images exactly reconstructed': 'all' if m['roundtrip_exact'] else 'not all', 'parameters': f'{m["n_params"]:,}', 'seconds of training': f'{m["train_seconds"]:.0f}'}
     sections = [(h, text if name in figures else 'There is no such image: every test image was classified rightly.', [(h, figures[name])] if name in figures else []) for h,text,name in _captions]
     lead = (f"A ProtoFlow trained on scikit-learn's digits, 8×8 images with 17 grey levels: 1,212 for training, 135 for validation, 450 for the numbers below. "
-            f'{m["epochs"]} epochs on {m["device"]}, seed {m["seed"]}. A small network on small images, not the setting of the paper.')
+            f'Scores average over 8 noise draws for each image. {m["epochs"]} epochs on {m["device"]}, seed {m["seed"]}. A small network on small images, not the setting of the paper.')
     return html_page('This probably looks exactly like that', lead, numbers, sections)
 
 # %% ../nbs/4_interpretation/04_demo.ipynb #2bf2adf0
@@ -103,7 +104,7 @@ def write_demo(learner:Learner, # trained
 # %% ../nbs/4_interpretation/04_demo.ipynb #e78bf967
 @call_parse
 def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and report
-         epochs:int=90, # Passes over the training images
+         epochs:int=75, # Passes over the training images
          seed:int=0): # Of everything that is random
     "Train a small ProtoFlow on scikit-learn's digits, evaluate and explain it."
     import matplotlib; matplotlib.use('agg')

@@ -35,7 +35,7 @@ def contributions(component_log_prob:Tensor, # (Y,K) nats, of one image
                   y:int, other:int, # classes
                  ) -> Tensor: # (2K,) nats
     "Pieces of `logit[y] - logit[other]`, one for each prototype of the two classes."
-    a = component_log_prob[[y,other]]
+    a = component_log_prob[[y,other]] - component_log_prob.logsumexp(1).mean()
     log_r = a.log_softmax(1)
     term = log_r.exp()*torch.where(log_r.isfinite(), a - log_r, 0.)
     return torch.cat([term[0], -term[1]])
@@ -83,18 +83,16 @@ def _draw_heatmap(ax, e):
     "The image in grey under the heatmap."
     h = pixel_heatmap(e)
     from matplotlib.colors import LinearSegmentedColormap
-    cmap = LinearSegmentedColormap.from_list('evidence', [class_color(1), 'white', class_color(0)])
-    image = to_display(e.image, e.config.flow.n_levels)
-    ax.imshow(image if image.ndim == 2 else image.mean(-1), cmap='gray_r', alpha=0.5)
-    ax.imshow(h, cmap=cmap, vmin=-h.abs().max(), vmax=h.abs().max(), alpha=0.6)
-    ax.set_xticks([]); ax.set_yticks([]); ax.set_title('where', fontsize=9)
+    cmap = LinearSegmentedColormap.from_list('evidence', [class_color(e.runner_up), class_color(e.prediction)])
+    show_image(ax, e.image, e.config.flow.n_levels, 'where')
+    ax.imshow(h > 0, cmap=cmap, vmin=0, vmax=1, alpha=(0.75*h.abs()/h.abs().max().clamp_min(1e-12)).numpy())
 
 def _draw_contributions(ax, e):
     "Bars: what each prototype adds to the logit difference."
     K, names = len(e.contributions)//2, e.config.classes
     shown = e.contributions.abs().topk(min(4, 2*K)).indices.tolist()
     labels = [f'{names[e.prediction if i < K else e.runner_up]} · prototype {i%K}' for i in shown]
-    ax.barh(range(len(shown)), [e.contributions[i].item() for i in shown], color=[class_color(0) if e.contributions[i] > 0 else class_color(1) for i in shown])
+    ax.barh(range(len(shown)), [e.contributions[i].item() for i in shown], color=[class_color(e.prediction if i < K else e.runner_up) for i in shown])
     ax.set_yticks(range(len(shown)), labels, fontsize=8); ax.invert_yaxis(); ax.axvline(0, color='black', lw=0.6)
     ax.set_title(f'evidence: {e.contributions.sum():.1f} nats for {names[e.prediction]} over {names[e.runner_up]}', fontsize=9); ax.set_xlabel('nats', fontsize=8)
 

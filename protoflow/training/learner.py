@@ -30,7 +30,7 @@ class Learner:
     "Trains a model on data: `Learner(model, dls).fit(n_epochs)`."
     def __init__(self, model, # ProtoFlow
                  dls, # `DataLoaders`
-                 lr:float=3e-3, # of the flow
+                 lr:float=6e-3, # of the flow
                  gmm_lr:float=1e-2, # of the mixtures
                  weight_decay:float=1e-4, # of the flow
                  clip:float=100., # largest norm of the gradient
