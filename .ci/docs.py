@@ -152,7 +152,7 @@ def main():
         check_addresses(site)
         shutil.rmtree(CFG.doc_path, ignore_errors=True)
         shutil.copytree(site, CFG.doc_path)
-    print(f'open {CFG.doc_path/"index.html"}; for the search too: {sys.executable} -m http.server -d {CFG.doc_path}')
+    print('the site is _docs/index.html; to search in it, serve it: python3 -m http.server -d _docs')
 
 
 if __name__ == '__main__': main()

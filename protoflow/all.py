@@ -14,6 +14,7 @@ from protoflow.flows.nets import *
 from protoflow.flows.coupling import *
 from protoflow.flows.dequantization import *
 from protoflow.flows.denseflow import *
+from protoflow.flows.official import *
 from protoflow.prototypes.mixture import *
 from protoflow.prototypes.protoflow import *
 from protoflow.training.losses import *
