@@ -25,7 +25,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/protoflow_demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python .ci/test.py --flags "$(FLAGS)" $(NB)
+	$(BIN)/python .ci/test.py $(NB) --flags "$(FLAGS)"
 
 docs: $(VENV)/.dev
 	$(BIN)/python .ci/docs.py
@@ -39,7 +39,7 @@ export: $(VENV)/.dev
 	$(BIN)/nbdev_export
 
 notebooks: $(VENV)/.dev
-	$(BIN)/python .ci/notebooks.py run --flags "$(FLAGS)" $(NB)
+	$(BIN)/python .ci/notebooks.py run $(NB) --flags "$(FLAGS)"
 
 readme: $(VENV)/.dev
 	$(BIN)/python .ci/notebooks.py readme

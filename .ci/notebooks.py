@@ -149,7 +149,7 @@ def main():
     parser.add_argument('action', choices=['run', 'tidy', 'readme'])
     parser.add_argument('pattern', nargs='?', default='', help='part of the path of the notebooks to run')
     parser.add_argument('--flags', default='', help='run the cells with these flags too')
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.action == 'run': sys.exit(refresh_all(find(args.pattern), args.flags.split()) > 0)
     if args.action == 'tidy':
         for path in find(): path.write_text(tidy(nbformat.read(path, 4)), encoding='utf-8')

@@ -109,7 +109,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('pattern', nargs='?', default='', help='part of the path of the notebooks to test; the other checks are left out')
     parser.add_argument('--flags', default='', help='run the cells with these flags too')
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if not args.pattern: check_project()
     paths = find(args.pattern)
     if not paths: report(f'notebooks like {args.pattern!r}', ['there are none'])
