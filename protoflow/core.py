@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'check_shape', 'check_images', 'check_labels', 'sum_except_batch', 'normal_log_prob', 'draw_normal',
-           'class_color', 'figure', 'to_display', 'show_image', 'show_grid']
+           'all_finite', 'nonfinite_layer', 'class_color', 'figure', 'to_display', 'show_image', 'show_grid']
 
 # %% ../nbs/01_core.ipynb #431bb5d8
 import math
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 # %% ../nbs/01_core.ipynb #dc82964b
 def check_shape(x:Tensor, # candidate batch of images
@@ -72,6 +72,27 @@ def draw_normal(shape:tuple, # shape of the result
     "Standard normal noise drawn in float32 and cast, the same for every dtype."
     device = generator.device if generator is not None else like.device
     return torch.randn(shape, generator=generator, device=device).to(like)
+
+# %% ../nbs/01_core.ipynb #efea43b3
+def all_finite(value) -> bool: # value: a tensor, or a list, tuple, dict or dataclass of them
+    "False if a tensor in `value` holds NaN or infinity."
+    if isinstance(value, Tensor): return not value.is_floating_point() or bool(value.isfinite().all())
+    if isinstance(value, dict): return all(map(all_finite, value.values()))
+    if isinstance(value, (list, tuple)): return all(map(all_finite, value))
+    return all_finite(vars(value)) if hasattr(value, '__dataclass_fields__') else True
+
+@torch.no_grad()
+def nonfinite_layer(model:nn.Module, # to be run
+                    *args, **kwargs): # of its `forward`
+    "Name of the first layer with a parameter or an output that is not finite, and which of them it is; None if there is none."
+    for name,p in model.named_parameters():
+        if not all_finite(p): return f'{name} (parameter)'
+    found = []
+    def watch(name): return lambda module, inputs, output: found.append(f'{name} (output)') if not found and not all_finite(output) else None
+    hooks = [m.register_forward_hook(watch(name)) for name,m in model.named_modules()]
+    try: model(*args, **kwargs)
+    finally: [h.remove() for h in hooks]
+    return found[0] if found else None
 
 # %% ../nbs/01_core.ipynb #b13e3569
 _palette = '#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #8C8C00 #6A3D9A #7F7F7F #222222'.split()

@@ -11,7 +11,7 @@ from torch import nn, Tensor
 from ..core import sum_except_batch
 from .transforms import Transform
 from .layers import ActNormConv
-from .nets import coupling_net, zero_conv
+from .nets import coupling_net, recomputed, zero_conv
 
 # %% ../../nbs/1_flows/04_coupling.ipynb #772b38d5
 def soft_clamp(raw:Tensor # any shape
@@ -31,9 +31,10 @@ class AffineCoupling(Transform):
     def __init__(self, net:nn.Module, # (B,ceil(C/2)+context,H,W) → (B,2·floor(C/2),H,W)
                  swap:bool=False): # exchange the halves on the way out?
         super().__init__()
-        self.net, self.swap = net, swap
+        self.net, self.swap, self.checkpointing = net, swap, False
     def _params(self, x1, context):
-        return scale_and_shift(self.net(x1 if context is None else torch.cat([x1, context], 1)))
+        seen = x1 if context is None else torch.cat([x1, context], 1)
+        return scale_and_shift(recomputed(self.net, seen) if self.checkpointing else self.net(seen))
     def forward(self, x, context=None):
         x1, x2 = x.split([(x.shape[1]+1)//2, x.shape[1]//2], 1)
         log_scale, shift = self._params(x1, context)
@@ -69,9 +70,10 @@ class CrossUnitCoupling(Transform):
     def __init__(self, n_context:int, # channels of the context
                  n_noise:int): # channels of the noise, the flow's growth
         super().__init__()
+        self.checkpointing = False
         self.net = nn.Sequential(nn.Conv2d(n_context, 4*n_context, 3, padding=1), nn.ReLU(inplace=True), zero_conv(4*n_context, 2*n_noise))
     def _params(self, context):
-        params = self.net(context)
+        params = recomputed(self.net, context) if self.checkpointing else self.net(context)
         shift, raw = params.to(torch.promote_types(params.dtype, torch.float32)).chunk(2, 1)
         return soft_clamp(raw), shift
     def forward(self, x, context=None):

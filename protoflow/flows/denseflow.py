@@ -162,7 +162,8 @@ class ChannelNormal(nn.Module):
 # %% ../../nbs/1_flows/06_denseflow.ipynb #7d67525e
 class DenseFlow(nn.Module):
     "Densely connected normalizing flow; `forward(images) -> Latents`."
-    def __init__(self, config:DenseFlowConfig): # sizes
+    def __init__(self, config:DenseFlowConfig, # sizes
+                 checkpointing:bool=False): # see `use_checkpointing`
         super().__init__()
         self.config = c = config
         self.dequantization = Dequantization(c.channels, c.n_levels, c.context, c.context_depth, c.context_growth, c.dequant_steps,
@@ -177,6 +178,16 @@ class DenseFlow(nn.Module):
                 self.factored_shapes.append((C, H, W))
         self.latent_shape = (C, H, W)
         self.base = ChannelNormal(self.latent_shape) if c.base else None
+        self.use_checkpointing(checkpointing)
+
+# %% ../../nbs/1_flows/06_denseflow.ipynb #2b29bccd
+@patch
+def use_checkpointing(self:DenseFlow, on:bool=True # recompute the networks in the backward pass?
+                     ) -> DenseFlow: # itself
+    "Switch on less memory for more time in training: same results, gradients and batch-norm statistics."
+    for m in self.modules():
+        if hasattr(m, 'checkpointing'): m.checkpointing = on
+    return self
 
 # %% ../../nbs/1_flows/06_denseflow.ipynb #50545385
 @patch

@@ -8,12 +8,13 @@ __all__ = ['Unsqueeze', 'ChannelAffine', 'context_net', 'NoiseFlow', 'Dequantiza
 # %% ../../nbs/1_flows/05_dequantization.ipynb #004f6ad4
 import math
 import torch
+from fastcore.basics import patch
 from torch import nn, Tensor
 from ..core import draw_normal, normal_log_prob
 from .transforms import Transform, Chain, Sigmoid, Squeeze
 from .layers import InvertibleConv
 from .coupling import AffineCoupling
-from .nets import DenseNet, residual_net
+from .nets import DenseNet, recomputed, residual_net
 
 # %% ../../nbs/1_flows/05_dequantization.ipynb #934b07db
 class Unsqueeze(Squeeze):
@@ -70,7 +71,7 @@ class Dequantization(nn.Module):
                  n_steps:int=4, width:int=64, depth:int=4, growth:int=64, # of the noise flow (`width` also inside the context network)
                  margin:float=0.): # distance of u from 0 and 1, in [0, 0.5)
         super().__init__()
-        self.n_levels = n_levels
+        self.n_levels, self.checkpointing = n_levels, False
         self.context_net = context_net(n_channels, n_context, width, context_depth, context_growth)
         self.noise_flow = NoiseFlow(n_channels, n_context, n_steps, width, depth, growth, margin)
 
@@ -78,20 +79,18 @@ class Dequantization(nn.Module):
              generator:torch.Generator=None) -> tuple[Tensor,Tensor]: # u (B,C,H,W), log q(u|x) (B,)
         "Noise for each pixel and its log density."
         B, C, H, W = x.shape
-        context = self.context_net(2*x/(self.n_levels-1) - 1)
+        scaled = 2*x/(self.n_levels-1) - 1
+        context = recomputed(self.context_net, scaled) if self.checkpointing else self.context_net(scaled)
         eps = draw_normal((B, 4*C, H//2, W//2), x, generator)
         u, ldj = self.noise_flow(eps, context)
         return u, normal_log_prob(eps) - ldj
-
-# %% ../../nbs/1_flows/05_dequantization.ipynb #734fa780
-from fastcore.basics import patch
 
 # %% ../../nbs/1_flows/05_dequantization.ipynb #2c0e2928
 @patch
 def forward(self:Dequantization, x:Tensor, # (B,C,H,W) integers, or their values in the model's dtype
             generator:torch.Generator=None) -> tuple[Tensor,Tensor]: # v (B,C,H,W) in (0,1), ldj (B,)
     "`v = (x+u)/n_levels` and its contribution to the bound, nats."
-    x = x.to(self.noise_flow.chain.transforms[0].loc.dtype)
+    x = x.to(next(self.parameters()).dtype)
     u, log_q = self.draw(x, generator)
     return (x + u)/self.n_levels, -log_q - x[0].numel()*math.log(self.n_levels)
 

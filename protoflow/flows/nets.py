@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['GatedConv', 'DenseLayer', 'DenseNet', 'iterative_pinv', 'n_landmarks', 'NystromAttention', 'TwoBranch', 'zero_conv',
-           'coupling_net', 'ResidualDense', 'residual_net']
+           'coupling_net', 'ResidualDense', 'residual_net', 'frozen_statistics', 'recomputed']
 
 # %% ../../nbs/1_flows/03_nets.ipynb #0db0b40b
 import math
+from contextlib import contextmanager, nullcontext
 import torch
 from torch import nn, Tensor
+from torch.utils.checkpoint import checkpoint
 
 # %% ../../nbs/1_flows/03_nets.ipynb #f341efd9
 class GatedConv(nn.Module):
@@ -47,9 +49,11 @@ def iterative_pinv(K:Tensor, # (B,L,L)
     "Approximate pseudo-inverse of each matrix (Xiong et al. 2021, eq. 11), scaled per image."
     I, size = torch.eye(K.shape[-1], device=K.device, dtype=K.dtype), K.abs()
     V = K.mT/(size.sum(-2).amax(-1)*size.sum(-1).amax(-1))[:,None,None]
+    I7, I15, I13 = (n*I.expand_as(K) for n in (7, 15, 13))
     for _ in range(n_steps):
         KV = K@V
-        V = 0.25*V@(13*I - KV@(15*I - KV@(7*I - KV)))
+        inner = torch.baddbmm(I13, KV, torch.baddbmm(I15, KV, I7 - KV, alpha=-1), alpha=-1)   # 13I - KV(15I - KV(7I - KV))
+        V = 0.25*V@inner
     return V
 
 # %% ../../nbs/1_flows/03_nets.ipynb #d84a98c3
@@ -128,3 +132,21 @@ def residual_net(n_in:int, # channels in
                 ) -> nn.Sequential:
     "Network of the dequantizer's coupling layers."
     return nn.Sequential(nn.Conv2d(n_in, width, 1), ResidualDense(width, depth, growth), zero_conv(width, n_out))
+
+# %% ../../nbs/1_flows/03_nets.ipynb #ac342773
+@contextmanager
+def frozen_statistics(net:nn.Module): # with batch norms in it
+    "Within it, training-mode batch norms leave their running statistics alone."
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(m.momentum, m.num_batches_tracked) for m in norms]
+    for m in norms: m.momentum, m.num_batches_tracked = 0., None
+    try: yield
+    finally:
+        for m,(momentum,count) in zip(norms, before): m.momentum, m.num_batches_tracked = momentum, count
+
+def recomputed(net:nn.Module, # network without random draws
+               x:Tensor, # (B,C,H,W)
+              ) -> Tensor: # net(x)
+    "`net(x)`, of which only `x` is kept: the backward pass runs `net` again."
+    if not torch.is_grad_enabled(): return net(x)
+    return checkpoint(net, x, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), frozen_statistics(net)))

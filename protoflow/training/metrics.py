@@ -9,7 +9,6 @@ __all__ = ['collect', 'scores', 'evaluate', 'roundtrip_exact']
 import math
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 from tqdm.auto import tqdm
 
 # %% ../../nbs/3_training/02_metrics.ipynb #64365d63
@@ -32,6 +31,7 @@ def scores(log_prob:Tensor, # (N,Y) log p(x|y), nats
            n_dims:int, # M = C·H·W
           ) -> dict: # metric → float
     "Accuracy, NLL, bits/dim and ECE from class log densities."
+    from torchmetrics.functional.classification import multiclass_calibration_error   # here, since it takes two seconds to import
     log_p = log_prob.log_softmax(1)
     bpd = -(log_prob.logsumexp(1) - math.log(log_prob.shape[1])).mean()/(n_dims*math.log(2))
     ece = multiclass_calibration_error(log_p.exp(), y, log_prob.shape[1], n_bins=15)
