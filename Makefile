@@ -8,13 +8,14 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test docs lab notebooks readme export clean
+.PHONY: help demo test docs lab bench notebooks readme export clean
 
 help:
 	@echo 'make demo        train on small digits, explain a prediction, write runs/demo'
 	@echo 'make test        every check and every notebook; FLAGS="data ddp slow cuda" runs more cells, NB=losses one notebook'
 	@echo 'make docs        the site, in _docs/, with the notebooks run anew'
 	@echo 'make lab         JupyterLab on the notebooks'
+	@echo 'make bench       speed and memory, into runs/bench.json; on a quiet machine; NB=tiny one measurement'
 	@echo 'make export      tidy the notebooks and write protoflow/ from them'
 	@echo 'make notebooks   run the notebooks in place to refresh their outputs; FLAGS and NB as above'
 	@echo 'make readme      README.md from nbs/index.ipynb'
@@ -37,6 +38,9 @@ lab: $(VENV)/.dev
 export: $(VENV)/.dev
 	$(BIN)/python .ci/notebooks.py tidy
 	$(BIN)/nbdev_export
+
+bench: $(VENV)/.dev
+	$(BIN)/python .ci/bench.py $(NB)
 
 notebooks: $(VENV)/.dev
 	$(BIN)/python .ci/notebooks.py run $(NB) --flags "$(FLAGS)"
