@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'check_shape', 'check_images', 'check_labels', 'sum_except_batch', 'normal_log_prob', 'draw_normal',
-           'all_finite', 'nonfinite_layer', 'class_color', 'figure', 'to_display', 'show_image', 'show_grid']
+           'SharedNoise', 'all_finite', 'nonfinite_layer', 'class_color', 'figure', 'to_display', 'show_image',
+           'show_grid']
 
 # %% ../nbs/01_core.ipynb #431bb5d8
 import math
@@ -70,8 +71,19 @@ def draw_normal(shape:tuple, # shape of the result
                 generator:torch.Generator=None, # source of randomness; default: torch's global one
                ) -> Tensor:
     "Standard normal noise drawn in float32 and cast, the same for every dtype."
+    if hasattr(generator, 'draw_normal'): return generator.draw_normal(shape, like)     # such as `SharedNoise`
     device = generator.device if generator is not None else like.device
     return torch.randn(shape, generator=generator, device=device).to(like)
+
+# %% ../nbs/01_core.ipynb #2bbe0961
+class SharedNoise:
+    "A generator for `draw_normal` that gives process `rank` of `world_size` its part of the noise of the whole batch."
+    def __init__(self, generator:torch.Generator, # in the same state in every process
+                 rank:int, world_size:int): # this process, number of processes
+        self.generator, self.rank, self.world_size = generator, rank, world_size
+    def draw_normal(self, shape:tuple, like:Tensor) -> Tensor:
+        n = shape[0]
+        return draw_normal((n*self.world_size, *shape[1:]), like, self.generator)[self.rank*n:(self.rank+1)*n]
 
 # %% ../nbs/01_core.ipynb #efea43b3
 def all_finite(value) -> bool: # value: a tensor, or a list, tuple, dict or dataclass of them
