@@ -12,7 +12,7 @@ import torch
 from fastcore.script import call_parse
 from .data import get_dls
 from .interpretation.explanations import explain, explain_data
-from .interpretation.prototypes import show_prototypes, show_reconstructions, show_samples
+from .interpretation.prototypes import nearest_examples, show_prototypes, show_reconstructions, show_samples
 from .interpretation.report import html_page, png_bytes
 from .prototypes.protoflow import ProtoFlow
 from .training.checkpoints import save_model
@@ -57,10 +57,11 @@ def draw_figures(learner:Learner, # trained
     "All pictures of the demo."
     model, dls = learner.model, learner.dls
     right, wrong = pick_examples(learner, seed)
-    figures = dict(prototypes=show_prototypes(model, dls.train.dataset), samples=show_samples(model, 10),
+    near = nearest_examples(model, dls.train.dataset, seed)
+    figures = dict(prototypes=show_prototypes(model, dls.train.dataset, near=near), samples=show_samples(model, 10),
                    reconstructions=show_reconstructions(model, dls.test.dataset.x[:10]), learning_curves=learner.plot())
     for name,i in (('explanation_right', right), ('explanation_wrong', wrong)):
-        if i is not None: figures[name] = explain(model, dls.test[i], dls.train.dataset, seed)
+        if i is not None: figures[name] = explain(model, dls.test[i], dls.train.dataset, seed, near)
     return {name: png_bytes(fig) for name,fig in figures.items()}
 
 # %% ../nbs/4_interpretation/04_demo.ipynb #10406b64

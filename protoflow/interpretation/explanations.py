@@ -56,6 +56,7 @@ def explain_data(model, # ProtoFlow
                  label:int=None, # the true class
                  ds=None, # ImageData for the nearest training images
                  seed:int=0, # of the flow's noise
+                 near:Tensor=None, # (Y,K) what `nearest_examples` returned for `ds`; default: found here
                 ) -> Explanation:
     "Why this image gets its class."
     flow, mixture, device = model.flow, model.mixture, next(model.parameters()).device
@@ -67,9 +68,10 @@ def explain_data(model, # ProtoFlow
     ks = [lp[y].argmax().item() for y in (first, second)]
     means = torch.stack([mixture.loc[y,k] for y,k in zip((first, second), ks)])
     maps = [log_density_map(mixture, latents.z[0], y, k) for y,k in zip((first, second), ks)]
-    near = None if ds is None else torch.stack([ds.x[nearest_examples(model, ds, seed)[y,k]] for y,k in zip((first, second), ks)])
+    if ds is not None and near is None: near = nearest_examples(model, ds, seed)
+    nearest = None if ds is None else torch.stack([ds.x[near[y,k]] for y,k in zip((first, second), ks)])
     return Explanation(x[0].cpu(), label, lp.logsumexp(1).softmax(0).cpu(), first, second, tuple(ks), tuple(lp[y].softmax(0)[k].item() for y,k in zip((first, second), ks)),
-                       contributions(lp, first, second).cpu(), (maps[0]-maps[1]).cpu(), model.decode(means, factored=latents).cpu(), near, model.config)
+                       contributions(lp, first, second).cpu(), (maps[0]-maps[1]).cpu(), model.decode(means, factored=latents).cpu(), nearest, model.config)
 
 # %% ../../nbs/4_interpretation/02_explanations.ipynb #4965934e
 def pixel_heatmap(e:Explanation # what `explain_data` returned
@@ -117,7 +119,8 @@ def explain(model, # ProtoFlow
             x, # (C,H,W) integers, or (image, label)
             ds=None, # ImageData for the nearest training images
             seed:int=0, # of the flow's noise
+            near:Tensor=None, # (Y,K) what `nearest_examples` returned for `ds`; default: found here
            ): # Figure
     "Figure: this image, its class, its prototypes, where and how much."
     x, label = x if isinstance(x, (tuple, list)) else (x, None)
-    return show_explanation(explain_data(model, x, label, ds, seed))
+    return show_explanation(explain_data(model, x, label, ds, seed, near))

@@ -31,21 +31,23 @@ def nearest_examples(model, # ProtoFlow
 def prototype_pictures(model, # ProtoFlow
                        ds=None, # ImageData; fills the factored part from each prototype's nearest image; default: zeros
                        seed:int=0, # of the flow's noise
+                       near:Tensor=None, # (Y,K) what `nearest_examples` returned for `ds`; default: found here
                       ) -> Tensor: # (Y,K,C,H,W) int64
     "Every prototype's mean, decoded by the inverse."
     if ds is None: return model.prototype_images(factored='zero').cpu()
-    near = nearest_examples(model, ds, seed).flatten()
+    if near is None: near = nearest_examples(model, ds, seed)
     device = next(model.parameters()).device
-    latents = model.flow.encode(ds.x[near].to(device), torch.Generator(device).manual_seed(seed))
+    latents = model.flow.encode(ds.x[near.flatten()].to(device), torch.Generator(device).manual_seed(seed))
     return model.prototype_images(factored=latents).cpu()
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #92db645a
 def show_prototypes(model, # ProtoFlow
                     ds=None, # ImageData for the factored part; default: zeros
                     scale:float=0.5, # inches for an image
+                    near:Tensor=None, # (Y,K) what `nearest_examples` returned for `ds`; default: found here
                    ): # Figure
-    "Every prototype, a row for each class, the heaviest first; the number above is its weight in the first row's order."
-    images, order = prototype_pictures(model, ds), model.mixture.weights.cpu().argsort(1, descending=True)
+    "Every prototype, a row for each class, the heaviest of the class first."
+    images, order = prototype_pictures(model, ds, near=near), model.mixture.weights.cpu().argsort(1, descending=True)
     rows = [images[y][order[y]] for y in range(len(images))]
     return show_grid(rows, model.config.flow.n_levels, list(model.config.classes), row_colors=[class_color(y) for y in range(len(rows))], scale=scale)
 
