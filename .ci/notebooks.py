@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 N_WORKERS = 2
-CELL_TIMEOUT = 1800     # seconds
+CELL_TIMEOUT = 1800     # seconds, for cells that are not flagged slow
 os.environ['OMP_NUM_THREADS'] = '1'
 os.environ['PYTHONPATH'] = str(ROOT)    # a kernel imports the package of this checkout
 for name in 'JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'IPYTHONDIR':     # nobody's own settings, kernels or history
@@ -56,7 +56,7 @@ def execute(path, flags=()):
         why = cell.cell_type == 'code' and why_not_run(said, flags)
         if why: not_run[why] += 1
         if why or 'nbdev_export(' in cell.source: kept[i], nb.cells[i] = cell, nbformat.v4.new_raw_cell()
-    NotebookClient(nb, timeout=CELL_TIMEOUT, kernel_name='python3', force_raise_errors=True, coalesce_streams=True,
+    NotebookClient(nb, timeout=None if 'slow' in flags else CELL_TIMEOUT, kernel_name='python3', force_raise_errors=True, coalesce_streams=True,
                    extra_arguments=['--log-level=ERROR'], resources={'metadata': {'path': str(Path(path).parent)}}).execute()
     missed = [cell.id for cell in nb.cells if cell.cell_type == 'code' and cell.source.strip() and not cell.execution_count]
     if missed: raise RuntimeError(f'these cells did not run to their end: {missed}')
