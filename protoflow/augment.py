@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 # %% ../nbs/04_augment.ipynb #da5fb7f1
 def warp(x:Tensor, # (B,C,H,W) uint8
@@ -130,7 +131,6 @@ class TimmAugment:
     def __call__(self, x:Tensor, # (B,C,H,W) uint8
                  generator:torch.Generator=None, # of the amounts
                 ) -> Tensor: # (B,C,H,W) uint8
-        from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
         policy, (C, H, W) = _timm_policy(self.name, min(x.shape[-2:])), x.shape[1:]
         x = augment_crop(x, generator).expand(-1, max(C,3), -1, -1).cpu()      # the policies want colour
         with seeded(int(2**31*_uniform(1, 0, 1, generator).double())):

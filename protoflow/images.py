@@ -16,6 +16,9 @@ from fastcore.meta import delegates
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
 from .augment import get_augment
 from .core import check_labels
 from .data import DataLoaders, ImageData, ImageLoader
@@ -29,8 +32,6 @@ def fit_image(img, # PIL image
               interpolation:str='bilinear', # or 'bicubic', 'lanczos'
              ) -> Tensor: # (C,H,W) uint8
     "The image in that size and number of channels, 8 bits each."
-    from torchvision.transforms.v2 import InterpolationMode
-    from torchvision.transforms.v2.functional import pil_to_tensor, resize
     if img.mode.startswith('I;16'): img = Image.fromarray((np.asarray(img) >> 8).astype(np.uint8))   # PIL would cut 16 bits off at 255
     img = img.convert('L' if channels == 1 else 'RGB')
     if img.size != tuple(size)[::-1]: img = resize(img, list(size), InterpolationMode(interpolation))
@@ -140,8 +141,8 @@ class PictureLoader(ImageLoader):
         if num_workers < 0: raise ValueError(f'num_workers {num_workers}: expected 0 or more processes')
         sampler = RandomSampler(ds, generator=generator) if shuffle else SequentialSampler(ds)
         DataLoader.__init__(self, ds, batch_size=None, sampler=SeededBatches(sampler, min(bs, len(ds)), shuffle, generator),
-                            num_workers=num_workers, persistent_workers=shuffle and num_workers > 0,
-                            generator=torch.Generator().manual_seed(0))    # torch draws from it for its workers, how often depends on their number
+                            num_workers=num_workers,
+                            generator=torch.Generator().manual_seed(0))    # torch draws from it for its workers; not from ours, nor from everybody's
 
 # %% ../nbs/05_images.ipynb #19bf8617
 def _as_size(img_size, default):
@@ -212,7 +213,6 @@ def find_images(folder, # path of a folder with one folder for each class
                 classes:list=None, # expected names; default: those of the folders
                ) -> tuple: # `Files`, labels (N,), names of the classes
     "The images below each class folder, at any depth."
-    from torchvision.datasets.folder import IMG_EXTENSIONS
     folder = Path(folder)
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != '.' and p.name != '__MACOSX')
     if not names: raise ValueError(f'{folder} has no folders: expected one for each class, such as {folder}/cat/1.jpg')
