@@ -8,6 +8,11 @@ __all__ = []
 # %% ../nbs/4_interpretation/05_all.ipynb #be8bfcdb
 from protoflow.core import *
 from protoflow.data import *
+from protoflow.shapes import *
+from protoflow.augment import *
+from protoflow.images import *
+from protoflow.cub_objectnet import *
+from protoflow.datasets import *
 from protoflow.flows.transforms import *
 from protoflow.flows.layers import *
 from protoflow.flows.nets import *

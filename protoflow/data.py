@@ -158,11 +158,9 @@ def digits_dls(bs:int=64, # batch size
                        ImageLoader(data(valid), 4*bs), ImageLoader(data(test), 4*bs), [str(i) for i in range(10)])
 
 # %% ../nbs/02_data.ipynb #a1c9d69e
-_datasets = {'digits': digits_dls}
-
-def get_dls(name:str, # name of a data set
-            **kwargs, # `bs`, `valid_size`, `seed`
+def get_dls(name:str, # name of a data set, or the path of a folder of images
+            **kwargs, # options of that data set: `bs`, `valid_size`, `seed`, …
            ) -> DataLoaders:
     "The loaders of the data set of that name."
-    if name not in _datasets: raise ValueError(f'no data set is called {name!r}: expected one of {", ".join(_datasets)}')
-    return _datasets[name](**kwargs)
+    from protoflow.datasets import find_dls     # here, since that module builds on this one
+    return find_dls(name)(**kwargs)
