@@ -27,7 +27,7 @@ def train_digits(epochs:int=75, # passes over the training images
     "A `tiny` ProtoFlow trained on scikit-learn's digits."
     torch.manual_seed(seed)
     dls = get_dls('digits', seed=seed)
-    return Learner(ProtoFlow.for_data(dls), dls).fit(epochs, seed=seed, progress=progress)
+    return Learner(ProtoFlow.for_data(dls), dls, seed=seed, progress=progress).fit(epochs)
 
 def final_metrics(learner:Learner, # trained
                   seed:int=0, # of the noise
@@ -111,5 +111,6 @@ def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and repo
     import matplotlib; matplotlib.use('agg')
     learner = train_digits(epochs, seed)
     metrics = write_demo(learner, out, seed)
-    for k,v in metrics.items(): print(f'{k:16} {v:.4f}' if isinstance(v, float) else f'{k:16} {v}')
+    for k,v in metrics.items():
+        if not isinstance(v, list): print(f'{k:16} {v:.4f}' if isinstance(v, float) else f'{k:16} {v}')
     print(f'report: {(Path(out)/"report.html").resolve()}')

@@ -44,11 +44,12 @@ class Progress(Callback):
 # %% ../../nbs/3_training/04_callbacks.ipynb #84feb04b
 class EMA(Callback):
     "Exponential moving average of weights and batch-norm statistics, by torch's `AveragedModel`."
-    def __init__(self, decay:float=0.999): # share of the old average that is kept in each step, in [0,1)
+    def __init__(self, decay:float=0.999): # share of the old average that is kept in each step, at most, in [0,1); 0.995 looks back some 200 steps
         if not 0 <= decay < 1: raise ValueError(f'decay {decay}: expected a number in [0,1), such as 0.999')
         self.decay, self.average, self.loaded = decay, None, None
     def before_fit(self, learner):
-        self.average = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)
+        def move(average, now, t): get_ema_multi_avg_fn(min(self.decay, (1+t.item())/(10+t.item())))(average, now, t)
+        self.average = AveragedModel(learner.model, multi_avg_fn=move, use_buffers=True)
         if self.loaded is not None: self.average.load_state_dict(self.loaded)
         learner.evaluated = self.average.module
     def after_step(self, learner): self.average.update_parameters(learner.model)
