@@ -76,6 +76,8 @@ class Learner:
                  consistency_rampup:int=50, # epochs until the consistency loss counts fully
                  batch_steps:int=1, # parts in which a batch is processed, gradients added up
                  trainable:str='all', # 'all', 'flow', 'gmm' or 'all_means'
+                 init:str='kmeans', # start of the prototypes: 'kmeans', or 'none', as the model has them
+                 n_init:int=10_000, # images, at most, that k-means sees
                  bf16:bool=False, # coupling networks in bfloat16?
                  compiled:bool=False, # through torch.compile?
                  deterministic:bool=False, # refuse operations whose result depends on chance?
@@ -84,10 +86,11 @@ class Learner:
                  callbacks=(), # besides `FiniteGuard`
                  progress:bool=True): # with a `Progress` bar?
         check_fits(model, dls)
+        if init not in ('kmeans', 'none'): raise ValueError(f"init {init!r}: expected 'kmeans' or 'none'")
         if batch_steps < 1: raise ValueError(f'batch_steps {batch_steps}: expected at least 1')
         self.model, self.dls, self.device = model.to(device), dls, torch.device(device)
         self.losses, self.label_smoothing, self.consistency_rampup = check_losses(model, dls, {'elbo_loss2': 1.} if losses is None else losses), label_smoothing, consistency_rampup
-        self.clip, self.batch_steps, self.trainable, self.bf16, self.seed, self.n_dims = clip, batch_steps, trainable, bf16, seed, math.prod(dls.image_shape)
+        self.init, self.n_init, self.clip, self.batch_steps, self.trainable, self.bf16, self.seed, self.n_dims = init, n_init, clip, batch_steps, trainable, bf16, seed, math.prod(dls.image_shape)
         self.opt = torch.optim.AdamW(parameter_groups(model, trainable, lr, gmm_lr, weight_decay), betas=betas, fused=True)
         self.evaluated, self.compiled, self.deterministic = model, compiled, deterministic     # `evaluated`: what validation scores
         self.epoch, self.batch, self.n_steps, self.history, self.sums, self.seconds = 0, 0, 0, [], {}, 0.
@@ -112,11 +115,12 @@ def check_fits(model, dls):
 @patch
 @torch.no_grad()
 def start(self:Learner):
-    "Initialise ActNorm on one batch and the prototypes by k-means on the latents of all training images, not augmented."
+    "Initialise ActNorm on one batch, and the prototypes by k-means on latents of training images, not augmented."
     data = self.dls.train.dataset
-    batches = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed)).split(256)
+    batches = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))[:self.n_init].split(256)
     noise = torch.Generator(self.device).manual_seed(self.seed)
     self.model.train()(data.x[batches[0]].to(self.device), noise)
+    if self.init == 'none': return
     self.model.eval()
     z = torch.cat([self.model.flow(data.x[i].to(self.device), noise).z for i in batches])
     self.model.mixture.init_kmeans(z, data.y[torch.cat(batches)].to(z.device), self.seed)
