@@ -15,13 +15,13 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 from .augment import get_augment
 from .core import check_labels
-from .data import DataLoaders, ImageData, ImageLoader
+from .data import DataLoaders, ImageData, ImageLoader, SharedBatches
 
 # %% ../nbs/05_images.ipynb #7e3228db
 INTERPOLATIONS = ('bilinear', 'bicubic', 'lanczos')
@@ -102,14 +102,14 @@ class SeededBatch(list):
     "Indices of one batch, with the seed of its augmentation."
     def __init__(self, indices, seed): super().__init__(indices); self.seed = seed
 
-class SeededBatches(BatchSampler):
+class SeededBatches(SharedBatches):
     "Batches of indices that carry a seed."
     def __init__(self, sampler, bs, drop_last, generator=None):
         super().__init__(sampler, bs, drop_last)
         self.generator = generator
     def __iter__(self):
         first = torch.randint(2**62, (), generator=self.generator).item()
-        for i,indices in enumerate(super().__iter__()): yield SeededBatch(indices, (first + i) % 2**62)
+        for i,indices in enumerate(super().__iter__()): yield SeededBatch(indices, (first + i + 1_000_003*self.rank) % 2**62)
 
 # %% ../nbs/05_images.ipynb #ea9585a5
 class PictureData(ImageData):
@@ -141,8 +141,9 @@ class PictureLoader(ImageLoader):
                  num_workers:int=0): # processes that read ahead; 0: none, the images are read when they are needed
         if bs < 1: raise ValueError(f'batch size {bs}: expected at least 1')
         if num_workers < 0: raise ValueError(f'num_workers {num_workers}: expected 0 or more processes')
-        sampler = RandomSampler(ds, generator=generator) if shuffle else SequentialSampler(ds)
-        DataLoader.__init__(self, ds, batch_size=None, sampler=SeededBatches(sampler, min(bs, len(ds)), shuffle, generator),
+        self.order = generator or torch.Generator()
+        sampler = RandomSampler(ds, generator=self.order) if shuffle else SequentialSampler(ds)
+        DataLoader.__init__(self, ds, batch_size=None, sampler=SeededBatches(sampler, min(bs, len(ds)), shuffle, self.order),
                             num_workers=num_workers,
                             generator=torch.Generator().manual_seed(0))    # torch draws from it for its workers; not from ours, nor from everybody's
 
