@@ -67,6 +67,14 @@ def set_epoch(self:ImageLoader, seed:int, # of the training
     self.order.manual_seed(seed*1_000_003 + epoch)
     self.sampler.rank, self.sampler.world_size = rank, world_size
 
+@patch
+def leave_out(self:ImageLoader, n:int # batches of the next pass
+             ) -> int: # how many of them come all the same, to be passed over
+    "Leave out the first batches of the next pass, without changing those after them."
+    if not hasattr(self.sampler, 'skip'): return n      # augmentation draws from the generator of the order, so they must be made
+    self.sampler.skip = n
+    return 0
+
 # %% ../nbs/02_data.ipynb #c001c6d2
 @dataclass
 class DataLoaders:

@@ -6,13 +6,15 @@
 __all__ = ['SOURCES', 'DataSource', 'find_data', 'named_dls', 'shapes_dls', 'dataset_names', 'find_dls']
 
 # %% ../nbs/07_datasets.ipynb #1daead8f
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-import inspect
+import inspect, os
 from pathlib import Path
 import numpy as np
 import torch
 from fastcore.meta import delegates
+from filelock import FileLock
 from torchvision import datasets as tv
 from .data import DataLoaders, digits_dls
 from .cub_objectnet import CUB200, data_root, objectnet_dls
@@ -106,16 +108,29 @@ SOURCES = {
 }
 
 # %% ../nbs/07_datasets.ipynb #f2813aa6
+def _find(source, root, fetch, errors):
+    "What `source` finds, or None and a line more in `errors`."
+    try: return source.find(str(root), fetch)
+    except (OSError, RuntimeError) as e: errors.append((str(e).strip() or type(e).__name__).splitlines()[0])
+
+def _lock(path):
+    "Lets one process in, and the next when that has left; where one may not write, everybody."
+    try: path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError: return nullcontext()
+    return FileLock(path) if os.access(path.parent, os.W_OK) else nullcontext()
+
+# %% ../nbs/07_datasets.ipynb #31779b35
 def find_data(name:str, # one of `SOURCES`
               root=None, # folder of the data sets; default: `data_root()`
               download:bool=True, # fetch what is not there?
              ) -> tuple: # classes, (training images, labels), (test images, labels) or None
     "What a data set consists of, downloaded if need be; else a `ValueError` that says what to put where."
     source, root, errors = SOURCES[name], data_root(root), []
-    download = download and not source.by_hand
-    for fetch in (False, True)[:1+download]:
-        try: return source.find(str(root), fetch)
-        except (OSError, RuntimeError) as e: errors.append((str(e).strip() or type(e).__name__).splitlines()[0])
+    download, lock = download and not source.by_hand, root/f'.{name}.lock'
+    found = None if download and lock.exists() else _find(source, root, False, errors)    # a lock: somebody is downloading, or has been
+    if not found and download:
+        with _lock(lock): found = _find(source, root, False, errors) or _find(source, root, True, errors)
+    if found: return found
     why = 'could not be downloaded' if download else 'is not for programs to download' if source.by_hand else 'may not be downloaded (download=False)'
     raise ValueError(f'{name} is not in {root} and {why} ({errors[-1]}). By hand: get it from {source.address} and put '
                      f'{source.files} into {root}; or name another folder with root= or DATASET_ROOT')

@@ -106,10 +106,11 @@ class SeededBatches(SharedBatches):
     "Batches of indices that carry a seed."
     def __init__(self, sampler, bs, drop_last, generator=None):
         super().__init__(sampler, bs, drop_last)
-        self.generator = generator
+        self.generator, self.skip = generator, 0    # `skip`: batches that the next epoch leaves out
     def __iter__(self):
-        first = torch.randint(2**62, (), generator=self.generator).item()
-        for i,indices in enumerate(super().__iter__()): yield SeededBatch(indices, (first + i + 1_000_003*self.rank) % 2**62)
+        first, skip, self.skip = torch.randint(2**62, (), generator=self.generator).item(), self.skip, 0
+        for i,indices in enumerate(super().__iter__()):
+            if i >= skip: yield SeededBatch(indices, (first + i + 1_000_003*self.rank) % 2**62)
 
 # %% ../nbs/05_images.ipynb #ea9585a5
 class PictureData(ImageData):
