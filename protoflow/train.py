@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 from .augment import AUGMENTATIONS
 from .data import DataLoaders, get_dls
 from .flows.denseflow import DenseFlow, DenseFlowConfig
@@ -206,7 +207,10 @@ def choose_device(args):
     args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if 'WORLD_SIZE' not in os.environ: return
     if args.device == 'cuda': args.device = f'cuda:{os.environ["LOCAL_RANK"]}'; torch.cuda.set_device(args.device)
-    if not dist.is_initialized(): dist.init_process_group('nccl' if args.device.startswith('cuda') else 'gloo')
+    if dist.is_initialized(): return
+    store, rank, world_size = next(rendezvous('env://'))
+    store = dist.PrefixStore(f'start-{os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store)     # else a restart finds the addresses of those who died
+    dist.init_process_group('nccl' if args.device.startswith('cuda') else 'gloo', store=store, rank=rank, world_size=world_size)
 
 # %% ../nbs/3_training/06_train.ipynb #1a039aea
 def train(args) -> dict: # test scores

@@ -12,7 +12,6 @@ from contextlib import contextmanager, nullcontext
 import torch
 import torch.distributed as dist
 from torch import nn, Tensor
-from torch.distributed.nn.functional import all_reduce
 from torch.utils.checkpoint import checkpoint
 
 # %% ../../nbs/1_flows/03_nets.ipynb #f341efd9
@@ -82,12 +81,21 @@ class NystromAttention(nn.Module):
         return self.out(out.reshape(B, E, H, W))
 
 # %% ../../nbs/1_flows/03_nets.ipynb #eef3ade8
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, t):
+        t = t.clone()
+        dist.all_reduce(t)
+        return t
+    @staticmethod
+    def backward(ctx, g): return _SumOverProcesses.apply(g.contiguous())
+
 class BatchNorm(nn.BatchNorm2d):
     "Batch norm whose batch is that of all processes together; they must have equal parts of it."
     def forward(self, x):
         world_size = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         if not self.training or world_size == 1: return super().forward(x)
-        n, v, average = world_size*x.numel()//x.shape[1], x.float(), lambda t: all_reduce(t.mean((0,2,3)))/world_size
+        n, v, average = world_size*x.numel()//x.shape[1], x.float(), lambda t: _SumOverProcesses.apply(t.mean((0,2,3)))/world_size
         mean = average(v)
         var = average((v - mean[:,None,None]).square())
         with torch.no_grad():

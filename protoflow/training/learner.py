@@ -233,7 +233,7 @@ def begin(self:Learner, n_epochs, warmup_epochs):
     start = time.perf_counter()
     if self.n_steps == 0: self.start()
     self.run = self.model       # what a step calls; several processes take the weights of the first
-    if self.world_size > 1: self.run = DistributedDataParallel(self.run, [self.device] if self.device.type == 'cuda' else None, broadcast_buffers=False)
+    if self.world_size > 1: self.run = DistributedDataParallel(self.run, [self.device] if self.device.type == 'cuda' else None)
     if self.compiled: self.run = torch.compile(self.run)
     self.seconds += time.perf_counter() - start
 
