@@ -41,11 +41,12 @@ def collect(model, # ProtoFlow
 def scores(log_prob:Tensor, # (N,Y) log p(x|y), nats
            y:Tensor, # (N,) classes
            n_dims:int, # M = C·H·W
+           log_p:Tensor=None, # (N,Y) log probability of each class; default: from `log_prob`
           ) -> dict: # metric → float; class_accuracy → list of Y, None where a class has no image
     "Accuracy, NLL, Brier score, calibration and bits/dim from class log densities."
     from torchmetrics.functional.classification import multiclass_calibration_error   # here, since it takes two seconds to import
     N, Y = log_prob.shape
-    log_p, bits = log_prob.log_softmax(1), n_dims*math.log(2)
+    log_p, bits = log_prob.log_softmax(1) if log_p is None else log_p, n_dims*math.log(2)
     right = (log_p.argmax(1) == y).double()
     ece, mce = (multiclass_calibration_error(log_p.exp(), y, Y, n_bins=15, norm=norm).item() for norm in ('l1','max'))
     return dict(accuracy=right.mean().item(), top5=(log_p.topk(min(5, Y)).indices == y[:,None]).any(1).double().mean().item(),
