@@ -162,7 +162,8 @@ def digits_dls(bs:int=64, # batch size
     train, valid = (rest[i] for i in _stratified(y[rest], valid_size, seed))
     data = lambda i, augment=None: ImageData(x[i], y[i], 17, 10, augment)
     g = torch.Generator().manual_seed(seed)
-    return DataLoaders('digits', ImageLoader(data(train, lambda x: random_affine(x, generator=g)), bs, True, g),
+    augment = lambda x: random_affine(x, 0.75, g, degrees=15., zoom=0.15, shear=0.15, shift=0.7)
+    return DataLoaders('digits', ImageLoader(data(train, augment), bs, True, g),
                        ImageLoader(data(valid), 4*bs), ImageLoader(data(test), 4*bs), [str(i) for i in range(10)])
 
 # %% ../nbs/02_data.ipynb #a1c9d69e

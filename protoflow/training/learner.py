@@ -283,5 +283,5 @@ def plot(self:Learner): # Figure
         ax.plot(epochs, [h[valid] for h in self.history], color=class_color(1), label='validation')
         ax.set(xlabel='epoch', ylabel=label)
     axs[0].set_yscale('log'); axs[0].legend()
-    axs[2].set_ylim(max(0, min(h['valid_accuracy'] for h in self.history)-0.02), 1.005)
+    axs[2].set_ylim(max(0, min(min(h['train_accuracy'], h['valid_accuracy']) for h in self.history)-0.02), 1.005)
     return fig
