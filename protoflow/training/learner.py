@@ -161,10 +161,8 @@ def one_epoch(self:Learner):
     "The rest of this epoch: steps, then validation."
     self.model.train()
     if self.trainable == 'gmm': self.model.flow.eval()
-    self.dls.train.set_epoch(self.seed, self.epoch, self.rank, self.world_size)
-    seen = self.dls.train.leave_out(self.batch)     # done before a resume
-    for i,(x,y) in enumerate(self.dls.train):
-        if i >= seen: self.step(x.to(self.device), y.to(self.device))
+    self.dls.train.set_epoch(self.seed, self.epoch, self.rank, self.world_size, skip=self.batch)     # done before a resume
+    for x,y in self.dls.train: self.step(x.to(self.device), y.to(self.device))
     self.validate()
     self.call('after_epoch')
 
