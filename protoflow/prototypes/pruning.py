@@ -26,10 +26,10 @@ def deactivate(self:Mixture, mask:Tensor # (Y,K), True: prune
     return self
 
 # %% ../../nbs/2_prototypes/05_pruning.ipynb #ff1bce17
-def _class_log_prob(log_normal, mixture, active): # (N,Y,K), Mixture, (Y,K)
-    "Class log densities (N,Y) if only these prototypes were active."
-    log_weights = mixture.mix_logits.detach().masked_fill(~active, -torch.inf).log_softmax(-1)
-    return over_prototypes(log_normal + log_weights, mixture.likelihood)
+def _class_log_prob(log_normal, mixture, active, c=slice(None)): # (N,Y,K), Mixture, (Y,K), classes
+    "Class log densities (N,Y) of some classes if only these prototypes were active."
+    log_weights = mixture.mix_logits[c].detach().masked_fill(~active[c], -torch.inf).log_softmax(-1)
+    return over_prototypes(log_normal[:,c] + log_weights, mixture.likelihood)
 
 @torch.no_grad()
 def _collect(mixture, batches):
@@ -56,14 +56,10 @@ def _score(by, log_normal, y, mixture) -> Tensor: # (Y,K)
         right = (logits.argmax(1) == y).double().mean()
         for c,k in (active & (active.sum(1) > 1)[:,None]).nonzero().tolist():
             without = active.clone(); without[c,k] = False
-            column = logits.clone(); column[:,c] = _class_log_prob(log_normal[:,c:c+1], _Class(mixture, c), without[c:c+1])[:,0]
+            column = logits.clone(); column[:,c] = _class_log_prob(log_normal, mixture, without, c)
             score[c,k] = right - (column.argmax(1) == y).double().mean()
     else: raise ValueError(f'by {by!r}: expected weight, responsibility or accuracy')
     return score.masked_fill(~active, torch.nan)
-
-class _Class:
-    "One class of a mixture, as far as `_class_log_prob` asks."
-    def __init__(self, mixture, c): self.mix_logits, self.likelihood = mixture.mix_logits[c:c+1], mixture.likelihood
 
 # %% ../../nbs/2_prototypes/05_pruning.ipynb #f3dda7c6
 @patch
