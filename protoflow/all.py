@@ -21,10 +21,14 @@ from protoflow.flows.dequantization import *
 from protoflow.flows.denseflow import *
 from protoflow.flows.official import *
 from protoflow.prototypes.mixture import *
+from protoflow.prototypes.fitting import *
 from protoflow.prototypes.protoflow import *
+from protoflow.prototypes.official import *
+from protoflow.prototypes.pruning import *
 from protoflow.training.losses import *
 from protoflow.training.metrics import *
 from protoflow.training.checkpoints import *
+from protoflow.training.callbacks import *
 from protoflow.training.learner import *
 from protoflow.interpretation.prototypes import *
 from protoflow.interpretation.explanations import *

@@ -151,7 +151,8 @@ class FirstBatches:
 def flow_in(folder, height, width) -> DenseFlow:
     "The flow of a released DenseFlow folder or of a checkpoint of ours."
     if (Path(folder)/'args.pickle').is_file(): return load_denseflow(folder, height, width)
-    return load_model(folder).flow
+    model = load_model(folder)
+    return model if isinstance(model, DenseFlow) else model.flow
 
 def build_model(args, dls) -> ProtoFlow:
     "The model that the options ask for."

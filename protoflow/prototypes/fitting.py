@@ -215,24 +215,6 @@ def init_kmeans(self:Mixture, z:Tensor, # (N,...) latents
     "`fit_kmeans` on latents that fit in memory."
     self.fit_kmeans([(z, y)], n_start=len(z), seed=seed)
 
-# %% ../../nbs/2_prototypes/02_fitting.ipynb #169aeafb
-@patch
-@torch.no_grad()
-def fit_em(self:Mixture, batches, # of (z, y); iterated again and again
-           n_iter:int=100, # most passes over the data
-           tol:float=1e-4, # stop when an image's log density rises by less than this, nats
-           min_scale:float=1e-2, # floor of the standard deviations
-          ) -> list: # mean log density of an image in nats, before each pass's update
-    "Expectation-maximisation of the total likelihood from the present parameters."
-    work, history, moved = copy.deepcopy(self).to(precise(self.loc.device)), [], 1
-    for _ in range(n_iter):
-        moments = _collect(work, batches)
-        history.append((moments.score/moments.n).item())
-        if not moved and history[-1] - history[-2] < tol: break
-        moved = moments.update(min_scale)
-    self.load_state_dict(work.state_dict())
-    return history
-
 # %% ../../nbs/2_prototypes/02_fitting.ipynb #d0c19dfe
 @torch.no_grad()
 def prototype_distances(mixture:Mixture) -> Tensor: # (Y,K,K), standard deviations
@@ -269,3 +251,24 @@ def chosen_by(mixture:Mixture, batches) -> Tensor: # (Y,K)
         total.view(-1).scatter_add_(0, (y*total.shape[1] + best)[y >= 0], torch.ones_like(best[y >= 0]))
     if _processes() > 1: dist.all_reduce(total)
     return total
+
+# %% ../../nbs/2_prototypes/02_fitting.ipynb #169aeafb
+@patch
+@torch.no_grad()
+def fit_em(self:Mixture, batches, # of (z, y); iterated again and again
+           n_iter:int=100, # most passes over the data
+           tol:float=1e-4, # stop when an image's log density rises by less than this, nats
+            min_scale:float=1e-2, # floor of the standard deviations
+           quiet:bool=False, # say nothing of collapsed prototypes?
+          ) -> list: # mean log density of an image in nats, before each pass's update
+    "Expectation-maximisation of the total likelihood from the present parameters."
+    work, history, moved = copy.deepcopy(self).to(precise(self.loc.device)), [], 1
+    for _ in range(n_iter):
+        moments = _collect(work, batches)
+        history.append((moments.score/moments.n).item())
+        if not moved and history[-1] - history[-2] < tol: break
+        moved = moments.update(min_scale)
+    self.load_state_dict(work.state_dict())
+    said = [] if quiet else collapse_report(self, batches)
+    if _processes() == 1 or dist.get_rank() == 0: print(*said, sep='\n', end='\n' if said else '')
+    return history

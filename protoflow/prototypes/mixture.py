@@ -96,56 +96,72 @@ def precise(device) -> torch.dtype: # such as z.device
     "float64, or float32 where a device lacks it."
     return torch.float32 if torch.device(device).type == 'mps' else torch.float64
 
-def _groups(n, size, n_buffers, like, # `size` numbers for each of n components
-            numbers=2**18): # in one buffer, which should fit a processor's cache
-    "Slices of the components, each with the start of buffers that are used again and again."
-    step = min(n, max(16, numbers//size))
-    buffers = [like.new_empty(step, size) for _ in range(n_buffers)]
-    for i in range(0, n, step): yield slice(i, i+step), *(b[:min(step, n-i)] for b in buffers)
+def _tiles(n, width, n_buffers, dtype, device, rows=128, columns=512):
+    "Slices over (n,width), each with buffers of its size that are used again and again."
+    buffers = [torch.empty(rows*columns, dtype=dtype, device=device) for _ in range(n_buffers)]
+    for d in range(0, width, columns):
+        for i in range(0, n, rows):
+            r, c = min(rows, n-i), min(columns, width-d)
+            yield slice(i, i+r), slice(d, d+c), *(b[:r*c].view(r, c) for b in buffers)
 
-def _sum_to(x, width): return x if x.shape[1] == width else x.sum(1, keepdim=True)
+def _load(loc, log_scale, centre, p, l):
+    "Fill the buffers with the precision and the centred mean of a tile."
+    torch.mul(log_scale, -2, out=p).exp_()
+    torch.sub(loc, centre, out=l)
+
+# %% ../../nbs/2_prototypes/01_mixture.ipynb #3d81227f
+def _terms(z, z2, loc, log_scale, centre, n_positions, dtype): # see `_LogNormal`
+    "Log densities (N,B), and the sum of the two squared terms that they come from."
+    squares, cross, log_det = z.new_zeros(len(loc), len(z)), z.new_zeros(len(loc), len(z)), z.new_zeros(len(loc), 1)
+    z, z2, centre = z.T.to(dtype), z2.T.to(dtype), centre.to(dtype)
+    for j,d,p,l in _tiles(*loc.shape, 2, dtype, z.device):
+        _load(loc[j,d], log_scale[j,d], centre[d], p, l)
+        squares[j] += p @ z2[d]
+        p.mul_(l)
+        cross[j] += p @ z[d]
+        squares[j] += n_positions*torch.linalg.vecdot(p, l)[:,None]
+        log_det[j,0] += log_scale[j,d].sum(1)
+    return cross - 0.5*squares - n_positions*(log_det + 0.5*loc.shape[1]*math.log(2*math.pi)), squares
 
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #f57d0c13
 class _LogNormal(torch.autograd.Function):
-    "Log densities (B,N) without their constant; z (B,P) is centred, z2 (B,1 or P) are its squares."
+    "Log densities (B,N) of z (B,P), which is centred, with squares z2 (B,P); loc, log_scale (N,P)."
     @staticmethod
-    def forward(ctx, z, z2, loc, log_scale, centre, n_positions):
+    def forward(ctx, z, z2, loc, log_scale, centre, n_positions, dtype):
+        out, squares = _terms(z, z2, loc, log_scale, centre, n_positions, dtype)
+        if dtype != z.dtype and not (squares <= 4*out.abs()).all():
+            dtype = z.dtype
+            out, _ = _terms(z, z2, loc, log_scale, centre, n_positions, dtype)
         ctx.save_for_backward(z, z2, loc, log_scale, centre)
-        ctx.n_positions = n_positions
-        out, n_shared = z.new_empty(len(z), len(loc)), n_positions*loc.shape[1]//log_scale.shape[1]
-        for j,l,pl in _groups(*loc.shape, 2, z):
-            p = torch.exp(-2*log_scale[j]).to(z.dtype)
-            torch.sub(loc[j], centre, out=l)
-            torch.mul(p, l, out=pl)
-            const = n_positions*torch.linalg.vecdot(pl, l) + 2*n_shared*log_scale[j].sum(1, dtype=z.dtype)
-            out[:,j] = torch.addmm(const, z2, p.T).addmm_(z, pl.T, alpha=-2)
-        return out.mul_(-0.5)
+        ctx.n_positions, ctx.dtype = n_positions, dtype
+        return out.T
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, G): return _log_normal_backward(*ctx.saved_tensors, G, ctx.n_positions, ctx.needs_input_grad)
+    def backward(ctx, G): return *_log_normal_backward(*ctx.saved_tensors, G, ctx.n_positions, ctx.dtype, ctx.needs_input_grad[0]), None, None, None
 
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #e134d4fb
-def _log_normal_backward(z, z2, loc, log_scale, centre, G, n_positions, needed):
-    "Gradients of `_LogNormal`, in the order of its arguments."
-    dz, dz2, dloc, dlog_scale = torch.zeros_like(z), torch.zeros_like(z2), torch.empty_like(loc), torch.empty_like(log_scale)
-    width, n_shared = log_scale.shape[1], n_positions*loc.shape[1]//log_scale.shape[1]
-    for j,l,pl,a in _groups(*loc.shape, 3, z):
-        g, p = G[:,j], torch.exp(-2*log_scale[j]).to(z.dtype)
-        torch.sub(loc[j], centre, out=l)
-        if needed[0]: dz.addmm_(g, torch.mul(p, l, out=pl))
-        if needed[1]: dz2.addmm_(g, p, alpha=-0.5)
-        g = g.T.contiguous()
-        n, b = g.sum(1, keepdim=True), g @ z2
-        torch.mm(g, z, out=a)
-        b = b.sub_(_sum_to(torch.mul(l, a, out=pl), width)).mul_(p)
-        a.addcmul_(l, n, value=-n_positions).mul_(p)
-        dloc[j], dlog_scale[j] = a, b.sub_(_sum_to(torch.mul(l, a, out=pl), width)).sub_(n_shared*n)
-    return dz, dz2, dloc, dlog_scale, None, None
+def _log_normal_backward(z, z2, loc, log_scale, centre, G, n_positions, dtype, of_z):
+    "Gradients of `_LogNormal` for its first four arguments."
+    dloc, dlog_scale, z_dtype = loc.new_empty(loc.shape), loc.new_empty(loc.shape), z.dtype
+    g, z, z2, centre = G.T.contiguous().to(dtype), z.to(dtype), z2.to(dtype), centre.to(dtype)
+    n, dz, dz2 = n_positions*g.sum(1, keepdim=True), torch.zeros_like(z), torch.zeros_like(z2)
+    for j,d,p,l,a,b in _tiles(*loc.shape, 4, dtype, z.device):
+        _load(loc[j,d], log_scale[j,d], centre[d], p, l)
+        torch.mm(g[j], z[:,d], out=a)
+        torch.mm(g[j], z2[:,d], out=b)
+        b.addcmul_(l, a, value=-1).mul_(p)
+        a.addcmul_(l, n[j], value=-1).mul_(p)
+        dloc[j,d] = a
+        dlog_scale[j,d] = b.addcmul_(l, a, value=-1).sub_(n[j])
+        if of_z:
+            dz2[:,d].addmm_(g[j].T, p, alpha=-0.5)
+            dz[:,d].addmm_(g[j].T, p.mul_(l))
+    return dz.to(z_dtype), dz2.to(z_dtype), dloc, dlog_scale
 
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #75eb6ff2
 class _FullLogNormal(torch.autograd.Function):
-    "Log densities (B,N) without their constant; z (B,D), loc and log_scale (N,D), lower (N,D,D)."
+    "Log densities (B,N) of z (B,D); loc and log_scale (N,D), lower (N,D,D)."
     @staticmethod
     def solve(z, loc, log_scale, lower):
         "L and v = L⁻¹(z-loc) of a few components."
@@ -157,7 +173,7 @@ class _FullLogNormal(torch.autograd.Function):
         ctx.save_for_backward(z, loc, log_scale, lower)
         step = max(1, 2**20//(z.shape[1]*(z.shape[1]+len(z))))
         out = [_FullLogNormal.solve(z, *part)[1].square().sum(1) for part in zip(*(p.split(step) for p in (loc, log_scale, lower)))]
-        return (-0.5*torch.cat(out) - log_scale.sum(1, keepdim=True, dtype=z.dtype)).T
+        return (-0.5*torch.cat(out) - log_scale.sum(1, keepdim=True, dtype=z.dtype) - 0.5*z.shape[1]*math.log(2*math.pi)).T
 
     @staticmethod
     @once_differentiable
@@ -181,20 +197,18 @@ def _full_backward(z, loc, log_scale, lower, G):
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #05a8e9c5
 @patch
 def log_normal(self:Mixture, z:Tensor # (B,...) with D values an example
-              ) -> Tensor: # (B,Y,K) nats, in `precise` numbers
+              ) -> Tensor: # (B,Y,K) nats, as `precise` numbers
     "Log density of each prototype at each latent, without its weight."
-    Y, K, P = self.loc.shape
     if z[0].numel() != self.n_latent: raise ValueError(f'latents have {z[0].numel()} values: expected {self.n_latent}')
-    dtype = precise(z.device)
+    fast = torch.promote_types(torch.promote_types(z.dtype, self.loc.dtype), torch.float32)
     with torch.autocast(z.device.type, enabled=False):
-        parameters = [p.flatten(0, 1) for p in (self.loc, self.log_scale, self.lower) if p is not None]
-        z, centre = z.reshape(len(z), P, -1).to(dtype), parameters[0].detach().mean(0, dtype=dtype)
-        if self.covariance == 'full': out = _FullLogNormal.apply(z[...,0], *parameters)
+        loc, log_scale = self.loc.flatten(0, 1), self.log_scale.flatten(0, 1)
+        z, centre = z.reshape(len(z), loc.shape[1], -1).to(precise(z.device)), loc.detach().mean(0, dtype=precise(z.device))
+        if self.covariance == 'full': out = _FullLogNormal.apply(z[...,0], loc, log_scale, self.lower.flatten(0, 1))
         else:
             z = z - centre[:,None]
-            z2 = z.square().sum(2)
-            out = _LogNormal.apply(z.sum(2), _sum_to(z2, self.log_scale.shape[2]), *parameters, centre, z.shape[2])
-        return out.view(-1, Y, K) - 0.5*self.n_latent*math.log(2*math.pi)
+            out = _LogNormal.apply(z.sum(2), z.square().sum(2), loc, log_scale.expand_as(loc), centre, z.shape[2], fast)
+        return out.unflatten(1, self.active.shape)
 
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #71776e27
 @patch

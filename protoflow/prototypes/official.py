@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from ..flows.denseflow import DenseFlow, DenseFlowConfig
-from ..flows.official import _sizes, load_denseflow, load_strictly, our_names
+from ..flows.official import _sizes, load_denseflow, load_strictly, our_names, read_weights
 from .protoflow import ProtoFlow, ProtoFlowConfig
 
 # %% ../../nbs/2_prototypes/04_official.ipynb #66428acb
@@ -75,7 +75,7 @@ def load_protoflow(path, # a released folder, or a .pt with config.json beside i
                   ) -> ProtoFlow: # in evaluation mode
     "A released ProtoFlow as ours."
     path, config = _checkpoint(path)
-    saved = torch.load(path, map_location='cpu', weights_only=True)
+    saved = read_weights(path)
     if entry not in saved: raise ValueError(f'{path}: there is no {entry!r} in it, but {sorted(saved)}')
     state, approach = saved[entry], config.get('gaussian_approach')
     if approach not in _approaches: raise ValueError(f'{path}: gaussian_approach {approach!r}: expected one of {", ".join(_approaches)}')

@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['check_folder', 'write_atomically', 'recover', 'save_model', 'load_model', 'to_files', 'from_files', 'save_training',
-           'checkpoints', 'load_training']
+           'checkpoints', 'load_training', 'protoflow_import']
 
 # %% ../../nbs/3_training/03_checkpoints.ipynb #1d3ebac9
 import hashlib, json, os, shutil, tempfile
 from pathlib import Path
 import torch
+from fastcore.script import call_parse
 from safetensors.torch import load_file, save_file
+from ..flows.denseflow import DenseFlow, DenseFlowConfig
+from ..prototypes.official import load_official
 from ..prototypes.protoflow import ProtoFlow, ProtoFlowConfig
 
 # %% ../../nbs/3_training/03_checkpoints.ipynb #88194e3c
@@ -68,7 +71,7 @@ def _write_model(model, folder, metrics):
     (folder/'metrics.json').write_text(json.dumps(metrics or {}, indent=2))
     save_file(state, folder/'model.safetensors')
 
-def save_model(model:ProtoFlow, # to save
+def save_model(model, # ProtoFlow or DenseFlow to save
                folder, # of the checkpoint
                metrics:dict=None): # written beside it
     "Write the checkpoint folder of a model."
@@ -76,7 +79,7 @@ def save_model(model:ProtoFlow, # to save
 
 # %% ../../nbs/3_training/03_checkpoints.ipynb #0670ace4
 def load_model(folder # of the checkpoint
-              ) -> ProtoFlow: # in evaluation mode, on the CPU
+              ): # ProtoFlow or DenseFlow, in evaluation mode, on the CPU
     "The model in a checkpoint folder."
     folder = Path(folder)
     recover(folder)
@@ -84,7 +87,8 @@ def load_model(folder # of the checkpoint
         if not (folder/name).is_file(): raise ValueError(f'{folder}: there is no {name} in it; expected a checkpoint folder as save_model writes it')
     if (folder/'checksums.json').is_file(): check_folder(folder)
     try:
-        model = ProtoFlow(ProtoFlowConfig.from_json((folder/'config.json').read_text()))
+        text = (folder/'config.json').read_text()
+        model = DenseFlow(DenseFlowConfig.from_json(text)) if 'dequant_steps' in json.loads(text) else ProtoFlow(ProtoFlowConfig.from_json(text))
         model.load_state_dict(load_file(folder/'model.safetensors'))
     except Exception as e: raise ValueError(f'{folder}: not a usable checkpoint ({type(e).__name__}: {str(e)[:300]}); expected one that save_model wrote') from e
     return model.eval()
@@ -146,3 +150,15 @@ def load_training(path # of a checkpoint that `save_training` wrote
     except ValueError as e:
         earlier = [p for p in checkpoints(path.parent) if p.name < path.name]
         raise ValueError(f'{e}. ' + (f'The checkpoint before it is {earlier[-1]}' if earlier else 'There is none before it')) from e
+
+# %% ../../nbs/3_training/03_checkpoints.ipynb #c66969b6
+@call_parse
+def protoflow_import(folder:str, # released DenseFlow or ProtoFlow folder, or a .pt with config.json beside it
+                     out:str, # checkpoint folder to write
+                     height:int=32, # of a DenseFlow's images, which its checkpoint does not say
+                     width:int=None, # of them; default: as the height
+                     entry:str='model'): # of a ProtoFlow's .pt
+    "Convert a released checkpoint to one of ours."
+    model = load_official(folder, height, width, entry)
+    save_model(model, out)
+    print(f'{type(model).__name__} with {sum(p.numel() for p in model.parameters()):,} parameters written to {out}')

@@ -61,13 +61,12 @@ def consistency_loss(out:ProtoFlowOutput, # what the model said of one view
     return ramp*label_bpd(out, predicted, n_dims)
 
 # %% ../../nbs/3_training/01_losses.ipynb #626b34c4
-def _pairs(i, loc, log_scale, var):
+def _pairs(i, loc, mean_scale, var): # (c,K,D), (c,K), (c,K,D)
     "Of prototype i with each later one of its class: 1-H² (c,R), and m, Δμ/m, Δμ²/m (c,R,D)."
     m = var[:,i,None] + var[:,i+1:]
     delta = loc[:,i+1:] - loc[:,i,None]
     q = delta/m
     dq = delta.mul_(q)
-    mean_scale = log_scale.mean(-1)
     log_affinity = 0.5*(mean_scale[:,i,None] + mean_scale[:,i+1:] + math.log(2) - m.log().mean(-1)) - 0.25*dq.mean(-1)
     return log_affinity.exp(), m, q, dq
 
@@ -87,8 +86,8 @@ class _MeanAffinity(torch.autograd.Function):
         total, grads = loc.new_zeros(()), any(ctx.needs_input_grad) and (torch.zeros_like(loc), torch.zeros_like(log_scale))
         for j in torch.arange(len(loc)).split(max(1, 2**18//loc[0].numel())):
             j = slice(j[0].item(), j[-1].item()+1)
-            l, s, w = loc[j], log_scale[j], weight[j]
-            var, shares = torch.exp(2*s), torch.zeros_like(w[:,0])
+            l, s, w = loc[j], log_scale[j].mean(-1), weight[j]
+            var, shares = torch.exp(2*log_scale[j]), torch.zeros_like(w[:,0])
             for i in range(loc.shape[1]-1):
                 affinity, *parts = _pairs(i, l, s, var)
                 share = w[:,i,i+1:]*affinity
