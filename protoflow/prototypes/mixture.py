@@ -96,7 +96,7 @@ def precise(device) -> torch.dtype: # such as z.device
     "float64, or float32 where a device lacks it."
     return torch.float32 if torch.device(device).type == 'mps' else torch.float64
 
-def _tiles(n, width, n_buffers, dtype, device, rows=128, columns=512):
+def _tiles(n, width, n_buffers, dtype, device, rows=1024, columns=512):
     "Slices over (n,width), each with buffers of its size that are used again and again."
     buffers = [torch.empty(rows*columns, dtype=dtype, device=device) for _ in range(n_buffers)]
     for d in range(0, width, columns):

@@ -84,7 +84,7 @@ class _MeanAffinity(torch.autograd.Function):
     @staticmethod
     def forward(ctx, loc, log_scale, weight):
         total, grads = loc.new_zeros(()), any(ctx.needs_input_grad) and (torch.zeros_like(loc), torch.zeros_like(log_scale))
-        for j in torch.arange(len(loc)).split(max(1, 2**18//loc[0].numel())):
+        for j in torch.arange(len(loc)).split(max(1, 2**20//loc[0].numel())):
             j = slice(j[0].item(), j[-1].item()+1)
             l, s, w = loc[j], log_scale[j].mean(-1), weight[j]
             var, shares = torch.exp(2*log_scale[j]), torch.zeros_like(w[:,0])
