@@ -9,13 +9,20 @@ import argparse, ctypes, gc, json, os, platform, statistics, subprocess, sys, ti
 from datetime import date
 from pathlib import Path
 import torch
+import bench_mixture
 from protoflow.all import *
 
 FLOP_PER_IMAGE = 32.9e9      # of one forward pass of DenseFlow-74-10 on 3×32×32
 MEASUREMENTS = {}            # name → function that returns {what: value}
+TARGETS = {}                 # name → what it should reach
 
 
-def measurement(f): MEASUREMENTS[f.__name__] = f; return f
+def measurement(target=''):
+    "Decorator of a function that measures; its docstring says what."
+    def add(f):
+        MEASUREMENTS[f.__name__], TARGETS[f.__name__] = f, target
+        return f
+    return add
 
 
 def sync():
@@ -61,7 +68,7 @@ def flow_74_10(checkpointing=False, device='cpu'):
     return flow, x, step
 
 
-@measurement
+@measurement('share ≥ 0.8')
 def flow_evaluation():
     "DenseFlow-74-10, batch 8 of 3×32×32, evaluation"
     flow, x, _ = flow_74_10()
@@ -69,13 +76,13 @@ def flow_evaluation():
     with torch.no_grad(): return timed(lambda: flow(x), 8*FLOP_PER_IMAGE)
 
 
-@measurement
+@measurement('share ≥ 0.7')
 def flow_training_step():
     "DenseFlow-74-10, batch 8, forward and backward, counted as three forward passes"
     return timed(flow_74_10()[2], 3*8*FLOP_PER_IMAGE, n=5)
 
 
-@measurement
+@measurement()
 def flow_training_step_checkpointing():
     "the same, recomputing the coupling networks (the arithmetic of the recomputation is not counted)"
     return timed(flow_74_10(checkpointing=True)[2], 3*8*FLOP_PER_IMAGE, n=5)
@@ -110,7 +117,7 @@ def training_memory(checkpointing):
     return peak_of(step)
 
 
-@measurement
+@measurement('share ≤ 0.3')
 def flow_training_memory():
     "MiB that one training step of DenseFlow-74-10, batch 8, takes above parameters, gradients and an idle process"
     if not Path('/proc/self/clear_refs').exists(): return dict(note='not measured: needs Linux')
@@ -119,7 +126,7 @@ def flow_training_memory():
     return dict(plain_mib=plain, checkpointing_mib=recomputed, share=recomputed/plain)
 
 
-@measurement
+@measurement('≤ 0.06 s')
 def tiny_training_step():
     "`tiny` on digits, batch 64: forward, loss, backward, update"
     torch.manual_seed(0)
@@ -131,7 +138,7 @@ def tiny_training_step():
     return timed(lambda: learner.step(x, y), n=41)
 
 
-@measurement
+@measurement()
 def small_exact_roundtrip():
     "`small`, 64 images of 1×28×28: encode and decode in float64"
     torch.manual_seed(0)
@@ -139,13 +146,37 @@ def small_exact_roundtrip():
     return timed(lambda: flow.decode(flow.encode(x)), n=5)
 
 
-@measurement
+@measurement('≥ 15 times the released way; ≤ 300 MiB more at the peak')
+def mixture_cross_entropy():
+    "cross-entropy of the logits with gradients, 200 classes × 10 diagonal prototypes, D = 4928, batch 32"
+    return beside_released(bench_mixture.cross_entropy(), 'cross_entropy_step', 200)
+
+
+@measurement('≥ 50 times the released way')
+def mixture_diversity():
+    "the diversity loss with gradients, 100 classes × 10 prototypes, D = 4928"
+    return beside_released(bench_mixture.diversity(), 'diversity_step', 100)
+
+
+def beside_released(r, step, n_classes):
+    "A result of `bench_mixture`, with its peak of memory (parameters' gradients included)."
+    return dict(r, peak_mib=bench_mixture.peak_mib(step, n_classes, 10, 4928), reference_gflop_per_s=matmul_rate()/1e9)
+
+
+@measurement('exponent 1 is linear')
+def mixture_scaling():
+    "the same cross-entropy as the prototypes grow from 250 to 2,000, and as D grows from 1,000 to 100,000"
+    r = bench_mixture.scaling()
+    return {f'{k}_{what}': (v if what == 'exponent' else [round(t, 4) for t in v]) for k,line in r.items() for what,v in line.items() if what != 'sizes'}
+
+
+@measurement()
 def gpu_evaluation_bf16():
     "DenseFlow-74-10, batch 8, evaluation on a GPU under bf16 autocast, as a share of an 8192³ bf16 matrix product"
     return gpu_bf16(8*FLOP_PER_IMAGE, training=False)
 
 
-@measurement
+@measurement()
 def gpu_training_step_bf16():
     "the same, forward and backward"
     return gpu_bf16(3*8*FLOP_PER_IMAGE, training=True)
@@ -185,7 +216,7 @@ def main():
     old = json.loads(out.read_text())['results'] if out.exists() and args.pattern else {}
     results = {}
     for name in chosen:
-        results[name] = dict(what=MEASUREMENTS[name].__doc__, **(result := MEASUREMENTS[name]()))
+        results[name] = dict(what=MEASUREMENTS[name].__doc__, target=TARGETS[name], **(result := MEASUREMENTS[name]()))
         print(line(name, result), flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(dict(machine=machine(), results={**old, **results}), indent=2))
