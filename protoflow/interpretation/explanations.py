@@ -7,6 +7,7 @@ __all__ = ['Explanation', 'contributions', 'log_density_map', 'explain_data', 'p
 
 # %% ../../nbs/4_interpretation/02_explanations.ipynb #03e37a80
 from dataclasses import dataclass
+import math
 import torch
 from torch import Tensor
 import torch.nn.functional as F
@@ -46,8 +47,12 @@ def log_density_map(mixture, # Mixture
                     y:int, k:int, # prototype
                    ) -> Tensor: # (h,w) nats
     "The log density under one prototype, split over the latent's positions."
-    dist = torch.distributions.Normal(mixture.loc[y,k].to(z), mixture.log_scale[y,k].to(z).exp())
-    return dist.log_prob(z.flatten()).view(z.shape).sum(0)
+    offset = z.flatten() - mixture.means[y,k].to(z)
+    if mixture.covariance == 'full':        # each coordinate given those before it
+        L = mixture.cholesky[y,k].to(z)
+        unit, scale = torch.linalg.solve_triangular(L, offset[:,None], upper=False)[:,0], L.diagonal()
+    else: scale = mixture.scales[y,k].to(z); unit = offset/scale
+    return (-0.5*(unit**2 + math.log(2*math.pi)) - scale.log()).view(z.shape).sum(0)
 
 # %% ../../nbs/4_interpretation/02_explanations.ipynb #1aa3f10d
 @torch.no_grad()
@@ -66,7 +71,7 @@ def explain_data(model, # ProtoFlow
     lp = mixture.component_log_prob(latents.z)[0]
     first, second = lp.logsumexp(1).topk(2).indices.tolist()
     ks = [lp[y].argmax().item() for y in (first, second)]
-    means = torch.stack([mixture.loc[y,k] for y,k in zip((first, second), ks)])
+    means = torch.stack([mixture.means[y,k] for y,k in zip((first, second), ks)])
     maps = [log_density_map(mixture, latents.z[0], y, k) for y,k in zip((first, second), ks)]
     if ds is not None and near is None: near = nearest_examples(model, ds, seed)
     nearest = None if ds is None else torch.stack([ds.x[near[y,k]] for y,k in zip((first, second), ks)])
