@@ -12,7 +12,7 @@ import torch
 from fastcore.script import call_parse
 from .data import get_dls
 from .interpretation.explanations import explain, explain_data
-from .interpretation.prototypes import nearest_examples, show_prototypes, show_reconstructions, show_samples
+from .interpretation.prototypes import show_prototypes, show_reconstructions, show_samples
 from .interpretation.report import html_page, png_bytes
 from .prototypes.protoflow import ProtoFlow
 from .training.callbacks import EMA
@@ -59,7 +59,7 @@ def draw_figures(learner:Learner, # trained
     "All pictures of the demo."
     model, dls = learner.model, learner.dls
     right, wrong = pick_examples(learner, seed)
-    near = nearest_examples(model, dls.train.dataset, seed)
+    near = model.nearest_examples(dls.train.dataset, seed=seed)
     figures = dict(prototypes=show_prototypes(model, dls.train.dataset, near=near), samples=show_samples(model, 10),
                    reconstructions=show_reconstructions(model, dls.test.dataset.x[:10]), learning_curves=learner.plot())
     for name,i in (('explanation_right', right), ('explanation_wrong', wrong)):

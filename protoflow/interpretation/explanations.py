@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 import torch.nn.functional as F
 from ..core import check_images, class_color, figure, show_image, to_display
-from .prototypes import nearest_examples
 
 # %% ../../nbs/4_interpretation/02_explanations.ipynb #888da4e2
 @dataclass
@@ -61,7 +60,7 @@ def explain_data(model, # ProtoFlow
                  label:int=None, # the true class
                  ds=None, # ImageData for the nearest training images
                  seed:int=0, # of the flow's noise
-                 near:Tensor=None, # (Y,K) what `nearest_examples` returned for `ds`; default: found here
+                 near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
                 ) -> Explanation:
     "Why this image gets its class."
     flow, mixture, device = model.flow, model.mixture, next(model.parameters()).device
@@ -73,8 +72,8 @@ def explain_data(model, # ProtoFlow
     ks = [lp[y].argmax().item() for y in (first, second)]
     means = torch.stack([mixture.means[y,k] for y,k in zip((first, second), ks)])
     maps = [log_density_map(mixture, latents.z[0], y, k) for y,k in zip((first, second), ks)]
-    if ds is not None and near is None: near = nearest_examples(model, ds, seed)
-    nearest = None if ds is None else torch.stack([ds.x[near[y,k]] for y,k in zip((first, second), ks)])
+    if ds is not None and near is None: near = model.nearest_examples(ds, seed=seed)
+    nearest = None if ds is None else torch.stack([ds.x[near[y,k,0]] for y,k in zip((first, second), ks)])
     return Explanation(x[0].cpu(), label, lp.logsumexp(1).softmax(0).cpu(), first, second, tuple(ks), tuple(lp[y].softmax(0)[k].item() for y,k in zip((first, second), ks)),
                        contributions(lp, first, second).cpu(), (maps[0]-maps[1]).cpu(), model.decode(means, factored=latents).cpu(), nearest, model.config)
 
@@ -124,7 +123,7 @@ def explain(model, # ProtoFlow
             x, # (C,H,W) integers, or (image, label)
             ds=None, # ImageData for the nearest training images
             seed:int=0, # of the flow's noise
-            near:Tensor=None, # (Y,K) what `nearest_examples` returned for `ds`; default: found here
+            near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
            ): # Figure
     "Figure: this image, its class, its prototypes, where and how much."
     x, label = x if isinstance(x, (tuple, list)) else (x, None)
