@@ -131,8 +131,8 @@ def tiny_training_step():
     "`tiny` on digits, batch 64: forward, loss, backward, update"
     torch.manual_seed(0)
     dls = get_dls('digits')
-    learner = Learner(ProtoFlow.for_data(dls, flow='tiny', n_prototypes=5), dls)
-    learner.start()
+    learner = Learner(ProtoFlow.for_data(dls, flow='tiny', n_prototypes=5), dls, progress=False)
+    learner.begin(80, 2)
     learner.model.train()
     x, y = next(iter(dls.train))
     return timed(lambda: learner.step(x, y), n=41)

@@ -203,7 +203,7 @@ def log_normal(self:Mixture, z:Tensor # (B,...) with D values an example
     fast = torch.promote_types(torch.promote_types(z.dtype, self.loc.dtype), torch.float32)
     with torch.autocast(z.device.type, enabled=False):
         loc, log_scale = self.loc.flatten(0, 1), self.log_scale.flatten(0, 1)
-        z, centre = z.reshape(len(z), loc.shape[1], -1).to(precise(z.device)), loc.detach().mean(0, dtype=precise(z.device))
+        z, centre = z.reshape(len(z), loc.shape[1], -1).to(precise(z.device)), loc.detach().mean(0).to(precise(z.device))
         if self.covariance == 'full': out = _FullLogNormal.apply(z[...,0], loc, log_scale, self.lower.flatten(0, 1))
         else:
             z = z - centre[:,None]
