@@ -90,6 +90,7 @@ def optimisation_options(parser):
     _option(g, '--trainable', choices=list(TRAINABLE), default='all', help='what moves: mixtures (gmm), flow, all, or flow and means (all_means)')
     _option(g, '--use_ema', action='store_true', help='keep a moving average of the weights, decay 0.999')
     _option(g, '--init_gmm', choices=['kmeans', 'none'], default='kmeans', help="start of the prototypes: k-means on each class's latents, or none: random")
+    _option(g, '--gmm_em', action='store_true', help='no gradients: fit the mixtures by expectation-maximisation on the latents of the flow as it is')
     _option(g, '--bf16', action='store_true', help='coupling networks in bfloat16')
     _option(g, '--compile', action='store_true', help='through torch.compile')
     _option(g, '--deterministic', action='store_true', help='refuse operations whose result depends on chance')
@@ -224,7 +225,9 @@ def train(args) -> dict: # test scores
     if learner.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
         (folder/'options.json').write_text(json.dumps({k: v for k,v in vars(args).items() if k != 'config'}, indent=1))
-    with torch.autograd.set_detect_anomaly(args.detect_autograd_anomaly): learner.fit(1 if args.sanity_check else args.num_epochs, args.warmup_epochs)
+    if args.gmm_em: learner.fit_em()
+    else:
+        with torch.autograd.set_detect_anomaly(args.detect_autograd_anomaly): learner.fit(1 if args.sanity_check else args.num_epochs, args.warmup_epochs)
     scores = evaluate(learner.model, dls.test, seed=args.seed)
     if learner.rank == 0:
         save_model(learner.model, folder/'final', scores)

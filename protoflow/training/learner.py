@@ -270,6 +270,15 @@ def resume(self:Learner, folder # of the checkpoints of a training, or one of th
     if found: self.load_state(*load_training(found[-1]))
     return self
 
+# %% ../../nbs/3_training/05_learner.ipynb #829508b0
+@patch
+def fit_em(self:Learner, n_iter:int=100 # most passes over the latents
+          ) -> list: # mean log density of a latent, nats, before each pass
+    "Fit the mixtures by EM on latents of training images; the flow stays as it is."
+    if self.n_steps == 0: self.start()
+    z, y = self.latents(self.n_init)
+    return self.model.mixture.fit_em([(z.to(self.device), y)] if self.rank == 0 else [], n_iter)     # which adds up over processes
+
 # %% ../../nbs/3_training/05_learner.ipynb #70bd0749
 @patch
 def plot(self:Learner): # Figure
