@@ -54,12 +54,20 @@ def undefined_names(path):
     return [str(m) for m in found if type(m).__name__ in kinds]
 
 
+def mixes_imports(source):
+    "True if a cell that is not exported holds an import and something else."
+    try: kinds = [isinstance(s, (ast.Import, ast.ImportFrom)) for s in ast.parse(source).body]
+    except SyntaxError: return False        # a magic
+    return any(kinds) and not all(kinds) and '#| export' not in source and 'nbdev_export(' not in source
+
+
 def untidy(path):
     "What keeps a notebook from being kept in git as it is."
     text = path.read_text(encoding='utf-8')
     nb, problems = nbformat.reads(text, 4), []
     if 'widgets' in nb.metadata: problems.append('has widget state')
     for cell in nb.cells:
+        if cell.cell_type == 'code' and mixes_imports(cell.source): problems.append(f'cell {cell.id} imports and does more: the site runs such cells, so imports have cells of their own')
         for out in cell.get('outputs', []):
             if out.output_type == 'error': problems.append(f'cell {cell.id} has stored an error: {out.ename}')
             if WIDGET in out.get('data', {}): problems.append(f'cell {cell.id} has stored a widget view')
