@@ -199,8 +199,8 @@ def folder_dls(path, # of a folder of images
     if not path.is_dir(): raise ValueError(f'{path} is not a folder: expected one that has a folder of images for each class')
     part = {p.name: p for p in path.iterdir() if p.is_dir()}
     files, y, classes = find_images(part.get('train', path))
-    if 'train' not in part: return make_dls(path.resolve().name, classes, (files, y), **kwargs)
+    if 'train' not in part: return make_dls(str(path.resolve()), classes, (files, y), **kwargs)
     valid, test = part.get('valid', part.get('validation', part.get('val'))), part.get('test')
     if test is None: valid, test = None, valid
     more = {k: find_images(p, classes)[:2] for k,p in (('valid', valid), ('test', test)) if p}
-    return make_dls(path.resolve().name, classes, (files, y), **more, **kwargs)
+    return make_dls(str(path.resolve()), classes, (files, y), **more, **kwargs)

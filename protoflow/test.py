@@ -102,6 +102,7 @@ def find_model(path) -> tuple: # ProtoFlow in evaluation mode, folder that its s
     if not path.exists(): raise ValueError(f'--resume {path}: there is no such file or folder')
     for folder in [path, path/'final', *reversed(checkpoints(path/'checkpoints')), *reversed(checkpoints(path))]:
         if (folder/'model.safetensors').is_file(): return load_model(folder), path if folder.parent != path.parent else path.parent
+    if (path/'options.json').is_file() or (path/'checkpoints').is_dir(): raise ValueError(f'--resume {path}: is a run without a checkpoint: it was stopped before its first epoch ended')
     model = load_official(path)
     if not isinstance(model, ProtoFlow): raise ValueError(f'--resume {path}: is a DenseFlow, which has no classes; expected a ProtoFlow')
     return model, path if path.is_dir() else path.parent
@@ -148,7 +149,7 @@ def test(args) -> dict: # part of the data → scores
     if args.var_temp != 1: model = with_variance(model, args.var_temp)
     model.to(args.device)
     parts = {name: score_part(args, model, dl) for name,dl in (('validation', dls.valid), ('test', dls.test)) if name == 'test' or not args.test_only}
-    out = folder/f'scores_{dls.name}'/f'scores_{time.strftime("%Y%m%d-%H%M%S")}.json'
+    out = folder/f'scores_{Path(dls.name).name}'/f'scores_{time.strftime("%Y%m%d-%H%M%S")}.json'
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(dict(options={k: v for k,v in vars(args).items() if k != 'config'}, **parts), indent=1))
     print(table(parts), f'written to {out}', sep='\n')

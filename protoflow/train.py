@@ -39,8 +39,8 @@ def _option(group, *flags, default=None, help='', **kwargs):
 def data_options(parser):
     "Options that choose and prepare the images."
     g = parser.add_argument_group('data')
-    _option(g, '--dataset', default='digits', help='name of a data set, or the path of a folder of images')
-    _option(g, '--img_size', type=int, help='height and width to which images are resized, pixels; default: those of the data set')
+    _option(g, '--dataset', default='digits', help='name of a data set, or the path of a folder with a folder of images for each class (or train, valid, test of such); a name goes before a folder: write ./name for the folder')
+    _option(g, '--img_size', type=int, help='height and width to which images are resized, pixels; default: those of the data set, 32 for files')
     _option(g, '--interpolation', choices=['bilinear', 'bicubic', 'lanczos'], help='how images are resized; default: bilinear')
     _option(g, '--augmentation', choices=AUGMENTATIONS, help='of the training images; default: that of the data set')
     _option(g, '--val_size', type=float, default=0.1, help='share of the training images held out for validation, 0 to 1')
@@ -58,7 +58,7 @@ def model_options(parser):
     _option(g, '--flow', choices=['tiny', 'small', 'denseflow_74_10'], help='size of the flow; default: tiny up to 16 pixels, small up to 31, else denseflow_74_10')
     _option(g, '--flow_ckpt', metavar='FOLDER', help='start from the flow in this folder: a released DenseFlow, or a checkpoint of ours')
     _option(g, '--protos_per_class', type=int, default=10, help='prototypes of each class')
-    _option(g, '--gaussian_approach', choices=list(APPROACHES), default='GaussianMixture', help='covariance of a prototype: diagonal, isotropic or per channel, by the released names or ours')
+    _option(g, '--gaussian_approach', choices=list(APPROACHES), default='GaussianMixture', help='covariance of a prototype: diagonal, isotropic or per channel, by the released names or ours, or full')
     _option(g, '--likelihood_approach', choices=['total', 'max'], default='total', help='a class is the sum of its prototypes, or the best of them')
     _option(g, '--proto_dropout_prob', type=float, default=0., help='probability that a step ignores a prototype, 0 to 1')
     _option(g, '--z_dropout_prob', type=float, default=0., help='probability that a step zeroes a latent, 0 to 1')
@@ -174,7 +174,7 @@ def build_model(args, dls) -> ProtoFlow:
 # %% ../nbs/3_training/06_train.ipynb #2999beba
 def run_folder(args, dls) -> Path:
     "Where this run writes; a `ValueError` if another run is there already."
-    folder = Path(args.log_dir or os.environ.get('LOG_DIR', 'runs'))/(args.extra or f'{dls.name}-seed{args.seed}')
+    folder = Path(args.log_dir or os.environ.get('LOG_DIR', 'runs'))/(args.extra or f'{Path(dls.name).name}-seed{args.seed}')
     going_on = args.resume or args.sanity_check or int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))
     if checkpoints(folder/'checkpoints') and not going_on: raise ValueError(f'{folder}: there is a run in it already; go on with --resume {folder}, or choose another name with --extra')
     return folder
@@ -224,6 +224,8 @@ def train(args) -> dict: # test scores
     if args.resume or int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)): resume(learner, args, folder)
     if learner.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
+        print(f'{dls.name}: {len(dls.train.dataset):,} training images of {"×".join(map(str, dls.image_shape))} in {dls.n_classes} classes; '
+              f'{sum(p.numel() for p in learner.model.parameters()):,} parameters on {args.device}; run folder {folder}', flush=True)
         (folder/'options.json').write_text(json.dumps({k: v for k,v in vars(args).items() if k != 'config'}, indent=1))
     if args.gmm_em: learner.fit_em()
     else:
