@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['check_folder', 'write_atomically', 'recover', 'save_model', 'load_model', 'to_files', 'from_files', 'save_training',
-           'checkpoints', 'load_training', 'protoflow_import']
+           'checkpoints', 'load_training', 'convert_official', 'protoflow_import']
 
 # %% ../../nbs/3_training/03_checkpoints.ipynb #1d3ebac9
-import hashlib, json, os, shutil, tempfile
+import hashlib, json, os, shutil, sys, tempfile
 from pathlib import Path
 import torch
 from fastcore.script import call_parse
@@ -152,13 +152,24 @@ def load_training(path # of a checkpoint that `save_training` wrote
         raise ValueError(f'{e}. ' + (f'The checkpoint before it is {earlier[-1]}' if earlier else 'There is none before it')) from e
 
 # %% ../../nbs/3_training/03_checkpoints.ipynb #c66969b6
+def convert_official(folder, # released DenseFlow or ProtoFlow folder, or a .pt with config.json beside it
+                     out, # checkpoint folder to write
+                     height:int=32, width:int=None, # of a DenseFlow's images, which its checkpoint does not say; width as height
+                     entry:str='model'): # of a ProtoFlow's .pt
+    "Write a released checkpoint as one of ours, and return the model."
+    model = load_official(folder, height, width, entry)
+    save_model(model, out)
+    return model
+
 @call_parse
 def protoflow_import(folder:str, # released DenseFlow or ProtoFlow folder, or a .pt with config.json beside it
                      out:str, # checkpoint folder to write
-                     height:int=32, # of a DenseFlow's images, which its checkpoint does not say
-                     width:int=None, # of them; default: as the height
+                     height:int=32, # of a DenseFlow's images, which its checkpoint does not say, pixels
+                     width:int=None, # of them, pixels; default: as the height
                      entry:str='model'): # of a ProtoFlow's .pt
     "Convert a released checkpoint to one of ours."
-    model = load_official(folder, height, width, entry)
-    save_model(model, out)
+    try: model = convert_official(folder, out, height, width, entry)
+    except ValueError as e:
+        print(f'protoflow_import: {e}', file=sys.stderr)
+        raise SystemExit(2)
     print(f'{type(model).__name__} with {sum(p.numel() for p in model.parameters()):,} parameters written to {out}')
