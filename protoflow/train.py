@@ -21,7 +21,7 @@ from .flows.official import load_denseflow
 from .prototypes.protoflow import ProtoFlow, ProtoFlowConfig
 from .training.callbacks import Checkpoints, EMA, JSONHistory, TensorBoard
 from .training.checkpoints import checkpoints, load_model, load_training, save_model
-from .training.learner import Learner, LOSSES, TRAINABLE
+from .training.learner import Learner, LOSSES, TRAINABLE, leave
 from .training.metrics import evaluate
 
 # %% ../nbs/3_training/06_train.ipynb #14c247a5
@@ -234,7 +234,7 @@ def train(args) -> dict: # test scores
     if learner.rank == 0:
         save_model(learner.model, folder/'final', scores)
         print(f'test: accuracy {scores["accuracy"]:.4f}, NLL {scores["nll"]:.4f} nats, {scores["bpd"]:.3f} bits/dim, ECE {scores["ece"]:.4f}; {scores["n_images"]} images\nrun folder: {folder}')
-    if dist.is_initialized(): dist.destroy_process_group()
+    leave()
     return scores
 
 # %% ../nbs/3_training/06_train.ipynb #888ac2b5
