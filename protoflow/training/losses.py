@@ -79,28 +79,38 @@ def _pair_gradients(i, share, var, m, q, dq, dloc, dvar):
     dloc[:,i].sub_(q.sum(1)); dvar[:,i].add_(r.sum(1))
 
 # %% ../../nbs/3_training/01_losses.ipynb #819a45a1
+def _mean_affinity(loc, log_scale, weight, grads): # (Y,K,D), (Y,K,D), (Y,K,K) of pairs i<j; two tensors of zeros, or ()
+    "Σ weight·(1-H²) over the pairs of each class; adds its gradients to `grads`."
+    total = loc.new_zeros(())
+    for j in torch.arange(len(loc)).split(max(1, 2**18//loc[0].numel())):       # classes whose pairs fit the cache
+        j = slice(j[0].item(), j[-1].item()+1)
+        l, s, w = loc[j], log_scale[j].mean(-1), weight[j]
+        var, shares = torch.exp(2*log_scale[j]), torch.zeros_like(w[:,0])
+        for i in range(loc.shape[1]-1):
+            affinity, *parts = _pairs(i, l, s, var)
+            share = w[:,i,i+1:]*affinity
+            total += share.sum()
+            if not grads: continue
+            _pair_gradients(i, share, var, *parts, grads[0][j], grads[1][j])
+            shares[:,i+1:] += share; shares[:,i] += share.sum(1)
+        if grads: grads[1][j].mul_(var.mul_(2)).add_(0.5*shares[...,None]/loc.shape[2])
+    return total
+
 class _MeanAffinity(torch.autograd.Function):
-    "Σ weight·(1-H²) over the pairs of each class; loc, log_scale (Y,K,D), weight (Y,K,K) of pairs i<j."
+    "`_mean_affinity` with gradients found on the way forward and given away on the way back; a second way back finds them anew."
     @staticmethod
     def forward(ctx, loc, log_scale, weight):
-        total, grads = loc.new_zeros(()), any(ctx.needs_input_grad) and (torch.zeros_like(loc), torch.zeros_like(log_scale))
-        for j in torch.arange(len(loc)).split(max(1, 2**20//loc[0].numel())):
-            j = slice(j[0].item(), j[-1].item()+1)
-            l, s, w = loc[j], log_scale[j].mean(-1), weight[j]
-            var, shares = torch.exp(2*log_scale[j]), torch.zeros_like(w[:,0])
-            for i in range(loc.shape[1]-1):
-                affinity, *parts = _pairs(i, l, s, var)
-                share = w[:,i,i+1:]*affinity
-                total += share.sum()
-                if not grads: continue
-                _pair_gradients(i, share, var, *parts, grads[0][j], grads[1][j])
-                shares[:,i+1:] += share; shares[:,i] += share.sum(1)
-            if grads: grads[1][j].mul_(2*var).add_(0.5*shares[...,None]/loc.shape[2])
-        if grads: ctx.save_for_backward(*grads)
-        return total
+        ctx.save_for_backward(loc, log_scale, weight)
+        ctx.grads = (torch.zeros_like(loc), torch.zeros_like(log_scale)) if any(ctx.needs_input_grad) else ()
+        return _mean_affinity(loc, log_scale, weight, ctx.grads)
     @staticmethod
     @once_differentiable
-    def backward(ctx, g): return *(g*d for d in ctx.saved_tensors), None
+    def backward(ctx, g):
+        if not ctx.grads:
+            ctx.grads = [torch.zeros_like(p) for p in ctx.saved_tensors[:2]]
+            _mean_affinity(*ctx.saved_tensors, ctx.grads)
+        grads, ctx.grads = ctx.grads, ()
+        return *(d.mul_(g) for d in grads), None
 
 # %% ../../nbs/3_training/01_losses.ipynb #a1393ca1
 def _full_affinity(loc, L): # (Y,K,D), (Y,K,D,D)
