@@ -54,7 +54,8 @@ def _checkpoint(path): # folder, or .pt
     if path.is_dir():
         found = sorted(path.glob('*.pt'))
         if path/'checkpoint_final.pt' in found: found = [path/'checkpoint_final.pt']
-        if len(found) != 1: raise ValueError(f'{path}: holds {len(found)} files *.pt {[p.name for p in found]}: name the one to read')
+        if not found: raise ValueError(f'{path}: holds no file *.pt; expected a released checkpoint, config.json and a .pt beside it')
+        if len(found) > 1: raise ValueError(f'{path}: holds {len(found)} files *.pt {[p.name for p in found]}: name the one to read')
         path = found[0]
     if not path.is_file(): raise ValueError(f'{path}: there is no such file or folder')
     if not (path.parent/'config.json').is_file(): raise ValueError(f'{path}: there is no config.json beside it; expected a released ProtoFlow or DenseFlow')

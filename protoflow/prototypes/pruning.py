@@ -11,6 +11,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from ..core import class_color, figure
+from .fitting import check_fit
 from .mixture import Mixture, check_targets, over_prototypes
 
 # %% ../../nbs/2_prototypes/05_pruning.ipynb #a6871484
@@ -19,7 +20,9 @@ from .mixture import Mixture, check_targets, over_prototypes
 def deactivate(self:Mixture, mask:Tensor # (Y,K), True: prune
               ) -> Mixture: # itself
     "Prune these prototypes; `ValueError` if a class would have none left."
-    left = self.active & ~mask.to(self.active.device)
+    mask = torch.as_tensor(mask, device=self.active.device)
+    if mask.dtype != torch.bool or mask.shape != self.active.shape: raise ValueError(f'mask is {mask.dtype} of shape {tuple(mask.shape)}: expected True and False of shape {tuple(self.active.shape)}')
+    left = self.active & ~mask
     empty = ~left.any(1)
     if empty.any(): raise ValueError(f'class {empty.nonzero()[0].item()} would have no prototype left: expected at least one in each class; nothing was pruned')
     self.active.copy_(left)
@@ -34,9 +37,11 @@ def _class_log_prob(log_normal, mixture, active, c=slice(None)): # (N,Y,K), Mixt
 @torch.no_grad()
 def _collect(mixture, batches):
     "Log densities (N,Y,K) and labels (N,) of all labelled latents."
+    check_fit(batches, 1, 1.)
     parts = [(mixture.log_normal(z)[y >= 0].float(), y[y >= 0]) for z,y in ((z, check_targets(y, len(mixture.active), len(z)).to(z.device)) for z,y in batches)]
-    log_normal, y = (torch.cat(p) for p in zip(*parts))
-    if not len(y): raise ValueError('there are no labelled latents: expected some of each class')
+    log_normal, y = (torch.cat(p) for p in zip(*parts)) if parts else (torch.zeros(0), torch.zeros(0, dtype=torch.long))
+    lacks = y.bincount(minlength=len(mixture.active)) == 0
+    if lacks.any(): raise ValueError(f'class {lacks.nonzero()[0].item()} has no labelled latents: expected some of each class, else its prototypes would look worthless')
     if not log_normal.isfinite().all(): raise ValueError('latents hold NaN or infinity: the flow has diverged; nothing was pruned')
     return log_normal, y
 
@@ -45,14 +50,14 @@ def _accuracy(log_normal, y, mixture, active): return (_class_log_prob(log_norma
 # %% ../../nbs/2_prototypes/05_pruning.ipynb #ef6883b2
 @torch.no_grad()
 def _score(by, log_normal, y, mixture) -> Tensor: # (Y,K)
-    "What each active prototype is worth; pruned ones have NaN."
+    "What each active prototype is worth; pruned ones have NaN, by accuracy the last of a class infinity."
     active, (Y, K) = mixture.active, mixture.active.shape
     if by == 'weight': score = mixture.weights.double()
     elif by == 'responsibility':
         r = (log_normal + mixture.log_weights).softmax(2)[torch.arange(len(y)), y].double()
         score = torch.zeros(Y, K, dtype=r.dtype, device=r.device).index_add_(0, y, r)/y.bincount(minlength=Y).clamp_min(1)[:,None]
     elif by == 'accuracy':
-        score, logits = torch.zeros(Y, K, dtype=torch.double, device=y.device), _class_log_prob(log_normal, mixture, active)
+        score, logits = torch.full((Y, K), torch.inf, dtype=torch.double, device=y.device), _class_log_prob(log_normal, mixture, active)
         right = (logits.argmax(1) == y).double().mean()
         for c,k in (active & (active.sum(1) > 1)[:,None]).nonzero().tolist():
             without = active.clone(); without[c,k] = False
@@ -91,14 +96,21 @@ def prune(self:Mixture, by:str='weight', # 'weight', 'responsibility' or 'accura
           n_keep:int=None, # or all but this many of each class
           batches=None, # of (z, y); not needed for 'weight'
          ) -> PruneReport:
-    "Prune the prototypes that are worth least."
+    "Prune the prototypes that are worth least; by accuracy one after another, since of two that are alike the second is needed when the first is gone."
     if (threshold is None) == (n_keep is None): raise ValueError(f'threshold {threshold}, n_keep {n_keep}: expected exactly one of them')
     if n_keep is not None and n_keep < 1: raise ValueError(f'n_keep {n_keep}: expected at least 1 prototype in each class')
     if batches is None and by != 'weight': raise ValueError(f'by {by!r} needs data: pass batches of (z, y)')
     data = (None, None) if batches is None else _collect(self, batches)
     score, before = _score(by, *data, self), self.active.clone()
-    rank = score.nan_to_num(-torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)      # 0: the best of its class
-    goes = before & (rank >= n_keep if n_keep is not None else (score <= threshold) & (rank > 0))
+    if threshold is not None and threshold != threshold or n_keep is not None and not hasattr(n_keep, '__index__'): raise ValueError(f'threshold {threshold}, n_keep {n_keep}: expected a number, a whole number')
+    now, left = score, before.clone()
+    try:
+        while (can := left & (left.sum(1) > (n_keep or 1))[:,None] & (True if threshold is None else now <= threshold)).any():
+            worth = now.masked_fill(~can, torch.inf)
+            left[tuple((worth == worth.min()).nonzero()[-1])] = False      # of equals, the last
+            if by == 'accuracy': self.active.copy_(left); now = _score(by, *data, self)
+    finally: self.active.copy_(before)
+    goes = before & ~left
     self.deactivate(goes)
     return PruneReport(by, score, goes, self.active.sum(1), batches is not None and tuple(_accuracy(*data, self, a) for a in (before, self.active)) or None)
 
