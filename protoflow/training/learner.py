@@ -233,15 +233,24 @@ def predict(self:Learner, x) -> torch.Tensor: # (B,) classes
 
 # %% ../../nbs/3_training/05_learner.ipynb #d48f2566
 @patch
+def means(self:Learner) -> dict: # name → number
+    "Means over the steps of this epoch and over the processes."
+    n = max(1, self.sums.pop('n', 0))
+    own = {k: v/n for k,v in self.sums.items()}
+    parts = [own]*self.world_size
+    if self.world_size > 1: dist.all_gather_object(parts, own)
+    return {k: sum(p.get(k, math.nan) for p in parts)/len(parts) for k in own}
+
+@patch
 def validate(self:Learner):
     "End the epoch with an entry of `history`: means over its steps, and validation scores."
-    start, n = time.perf_counter(), max(1, self.sums.pop('n', 0))
-    train = {f'train_{k}': v/n for k,v in self.sums.items()}
+    start, train = time.perf_counter(), {f'train_{k}': v for k,v in self.means().items()}
     valid = {f'valid_{k}': v for k,v in evaluate(self.evaluated, self.dls.valid, seed=self.seed).items() if isinstance(v, float)}
     self.epoch, self.batch, self.sums = self.epoch+1, 0, {}
     self.seconds += time.perf_counter() - start
     self.history.append(dict(epoch=self.epoch, step=self.n_steps, **train, **valid))
 
+# %% ../../nbs/3_training/05_learner.ipynb #395134bc
 @patch
 def begin(self:Learner, n_epochs, warmup_epochs):
     "Make everything ready: sizes of the schedule and, if this is the first step, the start."
