@@ -146,6 +146,7 @@ def latents(self:Learner, n:int # images, at most, chosen at random
         z = {i: zi for part in parts for i,zi in part.items()}
     return torch.cat([z[i] for i in sorted(z)]), data.y[torch.cat(batches)]
 
+# %% ../../nbs/3_training/05_learner.ipynb #3e47f554
 @patch
 @torch.no_grad()
 def start(self:Learner):
