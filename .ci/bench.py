@@ -138,6 +138,26 @@ def tiny_training_step():
     return timed(lambda: learner.step(x, y), n=41)
 
 
+@measurement('share of the time in the model ≥ 0.95')
+def loader_mnist_small():
+    "`small` on MNIST, batch 64, two processes that read: seconds of a step, and seconds in which it waits for its images"
+    torch.manual_seed(0)
+    try: dls = get_dls('mnist', download=False, num_workers=2)
+    except ValueError as e: return dict(note=f'not measured: {e}')
+    learner = Learner(ProtoFlow.for_data(dls, flow='small', n_prototypes=5), dls, n_init=500, progress=False)
+    learner.begin(1, 0)
+    learner.model.train()
+    batches, waits, steps = iter(dls.train), [], []
+    for i in range(16):
+        start = time.perf_counter()
+        x, y = next(batches)
+        waits.append(time.perf_counter() - start)
+        learner.step(x, y); sync()
+        steps.append(time.perf_counter() - start - waits[-1])
+    wait, step = sum(waits[1:]), sum(steps[1:])      # the first waits for the processes to start
+    return dict(seconds=step/15, waiting=wait/15, first_wait=waits[0], share=step/(wait + step))
+
+
 @measurement()
 def small_exact_roundtrip():
     "`small`, 64 images of 1×28×28: encode and decode in float64"

@@ -68,9 +68,9 @@ def tidy(nb):
     "The text of `nb` as it is kept in git: sources and outputs, and nothing of the run that made them."
     for cell in nb.cells:
         cell.metadata = {}
+        if 'outputs' in cell: cell.outputs = [out for out in cell.outputs if WIDGET not in out.get('data', {})]      # such as progress bars
         for out in cell.get('outputs', []):
             if 'metadata' in out: out.metadata = {}
-            out.get('data', {}).pop(WIDGET, None)
     nb.metadata = nbformat.from_dict({'kernelspec': KERNEL})
     clean_nb(nb, clean_ids=get_config().clean_ids)
     return nbformat.writes(nb) + '\n'

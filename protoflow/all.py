@@ -30,6 +30,7 @@ from protoflow.training.metrics import *
 from protoflow.training.checkpoints import *
 from protoflow.training.callbacks import *
 from protoflow.training.learner import *
+from protoflow.training.learning_rate import *
 from protoflow.interpretation.prototypes import *
 from protoflow.interpretation.heatmaps import *
 from protoflow.interpretation.explanations import *

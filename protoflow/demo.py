@@ -6,7 +6,7 @@
 __all__ = ['train_digits', 'final_metrics', 'pick_examples', 'draw_figures', 'demo_report', 'write_demo', 'demo']
 
 # %% ../nbs/4_interpretation/10_demo.ipynb #08cd4dd0
-import json
+import json, shutil, sys
 from pathlib import Path
 import torch
 from fastcore.script import call_parse
@@ -15,7 +15,7 @@ from .interpretation.explanations import explain, explain_data
 from .interpretation.prototypes import show_prototypes, show_reconstructions, show_samples
 from .interpretation.report import html_page, png_bytes
 from .prototypes.protoflow import ProtoFlow
-from .training.callbacks import EMA
+from .training.callbacks import Checkpoints, EMA
 from .training.checkpoints import save_model
 from .training.learner import Learner
 from .training.metrics import collect, evaluate, roundtrip_exact
@@ -24,11 +24,15 @@ from .training.metrics import collect, evaluate, roundtrip_exact
 def train_digits(epochs:int=80, # passes over the training images
                  seed:int=0, # of everything
                  progress:bool=True, # show bars?
+                 folder=None, # keeps a checkpoint of the newest epochs, from which this goes on; default: none are kept
                 ) -> Learner: # trained
     "A `tiny` ProtoFlow with three prototypes a class, trained on scikit-learn's digits."
     torch.manual_seed(seed)
     dls = get_dls('digits', seed=seed)
-    return Learner(ProtoFlow.for_data(dls, n_prototypes=3), dls, lr=1e-2, gmm_lr=2e-2, seed=seed, callbacks=[EMA(0.99)], progress=progress).fit(epochs)
+    keep = [Checkpoints(folder, n_best=0)] if folder else []
+    learner = Learner(ProtoFlow.for_data(dls, n_prototypes=3), dls, lr=1e-2, gmm_lr=2e-2, seed=seed, callbacks=[EMA(0.99), *keep], progress=progress)
+    if folder and learner.resume(folder).epoch: print(f'going on after epoch {learner.epoch}')
+    return learner.fit(epochs)
 
 # %% ../nbs/4_interpretation/10_demo.ipynb #e6b2c64e
 def final_metrics(learner:Learner, # trained
@@ -111,8 +115,13 @@ def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and repo
          seed:int=0): # Of everything that is random
     "Train a small ProtoFlow on scikit-learn's digits, evaluate and explain it."
     import matplotlib; matplotlib.use('agg')
-    learner = train_digits(epochs, seed)
+    unfinished = Path(out)/'unfinished'
+    try: learner = train_digits(epochs, seed, folder=unfinished/f'{epochs}-epochs-seed-{seed}')
+    except KeyboardInterrupt:
+        print(f'\nstopped; the same command goes on after the last whole epoch, or delete {unfinished} to begin anew', file=sys.stderr)
+        raise SystemExit(130)
     metrics = write_demo(learner, out, seed)
+    shutil.rmtree(unfinished)
     for k,v in metrics.items():
         if not isinstance(v, list): print(f'{k:16} {v:.4f}' if isinstance(v, float) else f'{k:16} {v}')
     print(f'report: {(Path(out)/"report.html").resolve()}')

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Seen', 'ten_crops', 'mean_log_proba', 'with_variance', 'prototype_scores', 'testing_parser', 'find_model',
-           'test_loaders', 'score_part', 'table', 'test', 'main']
+           'test_loaders', 'view_of', 'score_part', 'table', 'test', 'main']
 
 # %% ../nbs/3_training/07_test.ipynb #f2238898
-import copy, json, math, time
+import copy, json, math, os, time
 from pathlib import Path
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from .data import get_dls
 from .prototypes.official import load_official
 from .prototypes.protoflow import ProtoFlow
 from .train import FirstBatches, OneLineParser, _option, choose_device, run_command
-from .training.checkpoints import checkpoints, load_model
+from .training.checkpoints import checkpoints, load_model, pretrained_names
 from .training.metrics import collect, scores
 
 # %% ../nbs/3_training/07_test.ipynb #dfdfc0b0
@@ -75,13 +75,13 @@ def prototype_scores(model:ProtoFlow, dl, # batches of images and labels
 def testing_parser(prog='protoflow_test'):
     "All options of a test."
     parser = OneLineParser(prog=prog, description='Score a ProtoFlow on its test images.')
-    _option(parser, '--resume', metavar='CHECKPOINT', required=True, help='checkpoint, run folder, or released ProtoFlow')
+    _option(parser, '--resume', metavar='CHECKPOINT', required=True, help='checkpoint, run folder, released ProtoFlow, or the name of a pretrained model')
     _option(parser, '--dataset', help='name of a data set, or the path of a folder of images; default: that of the checkpoint')
     _option(parser, '-b', '--batch_size', type=int, default=256, help='images at a time')
     _option(parser, '--num_samples', type=int, default=1, help='noise draws for each image, over which the likelihood is averaged')
     _option(parser, '--tta', action='store_true', help='average class probabilities over augmentations of each image')
     _option(parser, '--tta_num', type=int, default=10, help='how many')
-    _option(parser, '--augmentation', choices=AUGMENTATIONS, default='simple', help='of --tta')
+    _option(parser, '--augmentation', choices=AUGMENTATIONS, help='of --tta; default: the one that the data set trains with')
     _option(parser, '--ten_crop', action='store_true', help='average class probabilities over four corners, the middle, and their mirror images')
     _option(parser, '--var_temp', type=float, default=1., help='factor of every variance')
     _option(parser, '--likelihood_approach', choices=['total', 'max'], help='a class is the sum of its prototypes, or the best of them; default: that of the checkpoint')
@@ -95,18 +95,28 @@ def testing_parser(prog='protoflow_test'):
     _option(parser, '--debug', action='store_true', help='show where an error came from, not just what it is')
     return parser
 
-# %% ../nbs/3_training/07_test.ipynb #26aa49fc
-def find_model(path) -> tuple: # ProtoFlow in evaluation mode, folder that its scores go to
-    "The model of a checkpoint, of the newest in a run folder, or of a released ProtoFlow."
-    path = Path(path)
-    if not path.exists(): raise ValueError(f'--resume {path}: there is no such file or folder')
-    for folder in [path, path/'final', *reversed(checkpoints(path/'checkpoints')), *reversed(checkpoints(path))]:
+# %% ../nbs/3_training/07_test.ipynb #cfa332a2
+def _best_first(folder): # of the checkpoints of a training
+    "Its checkpoints, those with the best validation first, and of equals the newest."
+    def nll(p):
+        try: return json.loads((p/'metrics.json').read_text()).get('valid_nll', math.inf)
+        except (OSError, ValueError): return math.inf
+    return sorted(reversed(checkpoints(folder)), key=nll)
+
+def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or the name of a pretrained model
+              ) -> tuple: # ProtoFlow in evaluation mode, folder that its scores go to
+    "The model of a checkpoint, or of the final or else the best one in a run folder."
+    name, path = str(path), Path(path)
+    if not path.exists() and name in pretrained_names(): return ProtoFlow.from_pretrained(name), Path(os.environ.get('LOG_DIR', 'runs'))/name
+    if not path.exists(): raise ValueError(f'{path}: there is no such file or folder, and no pretrained model of that name (there are: {", ".join(pretrained_names())})')
+    for folder in [path, path/'final', *_best_first(path/'checkpoints'), *_best_first(path)]:
         if (folder/'model.safetensors').is_file(): return load_model(folder), path if folder.parent != path.parent else path.parent
-    if (path/'options.json').is_file() or (path/'checkpoints').is_dir(): raise ValueError(f'--resume {path}: is a run without a checkpoint: it was stopped before its first epoch ended')
+    if (path/'options.json').is_file() or (path/'checkpoints').is_dir(): raise ValueError(f'{path}: is a run without a checkpoint: it was stopped before its first epoch ended')
     model = load_official(path)
-    if not isinstance(model, ProtoFlow): raise ValueError(f'--resume {path}: is a DenseFlow, which has no classes; expected a ProtoFlow')
+    if not isinstance(model, ProtoFlow): raise ValueError(f'{path}: is a DenseFlow, which has no classes; expected a ProtoFlow')
     return model, path if path.is_dir() else path.parent
 
+# %% ../nbs/3_training/07_test.ipynb #26aa49fc
 def test_loaders(args, model):
     "The data to be scored, in the size of the model."
     c, name = model.config.flow, args.dataset or model.config.dataset
@@ -119,14 +129,20 @@ def test_loaders(args, model):
     return dls
 
 # %% ../nbs/3_training/07_test.ipynb #59f4280d
-def score_part(args, model, dl) -> dict:
+def view_of(args, dls): # function of a batch and a generator
+    "What makes a view for `--tta`: the augmentation that was named, or that of the training images."
+    augment = get_augment(args.augmentation) if args.augmentation else dls.train.dataset.augment
+    if augment is None: raise ValueError(f'--tta: {"none" if args.augmentation else dls.name + " trains without augmentation, which"} leaves all views the same; choose another with --augmentation')
+    return augment
+
+def score_part(args, model, dl, augment=None) -> dict: # augment: of `view_of`, for --tta
     "All scores on one part of the data."
     if args.sanity_check: dl = FirstBatches(dl)
     log_prob, y = collect(model, dl, args.num_samples, args.seed, progress=True)
     looks = []
     if args.tta:
-        augment, g = get_augment(args.augmentation), torch.Generator().manual_seed(args.seed)
-        looks = [lambda x: augment(x, g) if augment else x]*args.tta_num
+        g = torch.Generator().manual_seed(args.seed)
+        looks = [lambda x: augment(x, g)]*args.tta_num
     if args.ten_crop: looks += [lambda x, i=i: ten_crops(x)[i] for i in range(10)]
     log_p = mean_log_proba(model, dl, looks, args.num_samples, args.seed) if looks else None
     out = scores(log_prob, y, math.prod(dl[0][0].shape), log_p)
@@ -148,7 +164,8 @@ def test(args) -> dict: # part of the data → scores
     if args.likelihood_approach: model.mixture.likelihood = args.likelihood_approach
     if args.var_temp != 1: model = with_variance(model, args.var_temp)
     model.to(args.device)
-    parts = {name: score_part(args, model, dl) for name,dl in (('validation', dls.valid), ('test', dls.test)) if name == 'test' or not args.test_only}
+    augment = view_of(args, dls) if args.tta else None
+    parts = {name: score_part(args, model, dl, augment) for name,dl in (('validation', dls.valid), ('test', dls.test)) if name == 'test' or not args.test_only}
     out = folder/f'scores_{Path(dls.name).name}'/f'scores_{time.strftime("%Y%m%d-%H%M%S")}.json'
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(dict(options={k: v for k,v in vars(args).items() if k != 'config'}, **parts), indent=1))

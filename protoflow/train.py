@@ -114,12 +114,26 @@ def run_options(parser):
     _option(g, '--debug', action='store_true', help='show where an error came from, not just what it is')
 
 # %% ../nbs/3_training/06_train.ipynb #51e8f4c4
+_description = '''Train a ProtoFlow. A first run, on scikit-learn's digits, in a minute or two:
+
+  %(prog)s --dataset digits --elbo_loss2 --protos_per_class 3 -e 10 -b 64 --lr 1e-2 --gmm_lr 2e-2 --extra first
+
+images of your own, in a folder for each class; go on with a run that was stopped; try everything in seconds:
+
+  %(prog)s --dataset ./pictures --img_size 32 --elbo_loss2 --extra pictures
+  %(prog)s --resume runs/pictures --extra pictures --dataset ./pictures --img_size 32 --elbo_loss2
+  %(prog)s --dataset ./pictures --img_size 32 --sanity-check
+
+What one needs: --dataset (what is learnt), --elbo_loss2 (likely images, so that prototypes decode well), --protos_per_class,
+-e (epochs), -b (batch size), --lr and --gmm_lr (learning rates), --extra (name of the run), --seed. The rest can stay as it is.'''
+
 def training_parser(prog='protoflow_train') -> argparse.ArgumentParser:
     "All options of a training."
-    parser = OneLineParser(prog=prog, description='Train a ProtoFlow.')
+    parser = OneLineParser(prog=prog, usage='%(prog)s [options]', description=_description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for add in (data_options, model_options, loss_options, optimisation_options, run_options): add(parser)
     return parser
 
+# %% ../nbs/3_training/06_train.ipynb #a2f50eb4
 def parse(parser, argv=None): # list of words; default: the command line
     "The options said, those of `--config` where nothing is said, else the defaults."
     args = parser.parse_args(argv)

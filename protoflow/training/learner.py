@@ -11,7 +11,7 @@ import gc, math, time
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from fastcore.basics import patch
+from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from ..core import SharedNoise, class_color, figure
@@ -87,22 +87,29 @@ class Learner:
                  device='cpu', # 'cpu', 'cuda', 'mps'
                  callbacks=(), # besides `FiniteGuard` and `CollapseReport`
                  progress:bool=True): # with a `Progress` bar?
-        check_fits(model, dls)
-        if init not in ('kmeans', 'none'): raise ValueError(f"init {init!r}: expected 'kmeans' or 'none'")
-        if batch_steps < 1: raise ValueError(f'batch_steps {batch_steps}: expected at least 1')
-        self.model, self.dls, self.device = model.to(device), dls, torch.device(device)
-        self.losses, self.label_smoothing, self.consistency_rampup = check_losses(model, dls, {'elbo_loss2': 1.} if losses is None else losses), label_smoothing, consistency_rampup
-        self.init, self.n_init, self.clip, self.batch_steps, self.trainable, self.bf16, self.seed, self.n_dims = init, n_init, clip, batch_steps, trainable, bf16, seed, math.prod(dls.image_shape)
-        self.opt = torch.optim.AdamW(parameter_groups(model, trainable, lr, gmm_lr, weight_decay), betas=betas, fused=True)
-        self.evaluated, self.compiled, self.deterministic = model, compiled, deterministic     # `evaluated`: what validation scores
-        self.epoch, self.batch, self.n_steps, self.history, self.sums, self.seconds = 0, 0, 0, [], {}, 0.
-        self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
-        self.callbacks = sorted([FiniteGuard(), CollapseReport(), *callbacks, *([Progress()] if progress else [])], key=lambda c: c.order)
+        store_attr()
+        self.prepare()
 
-    @property
-    def steps_per_epoch(self): return len(self.dls.train)
-    def call(self, moment:str): # name of a method of `Callback`
-        for c in self.callbacks: getattr(c, moment)(self)
+# %% ../../nbs/3_training/05_learner.ipynb #00036a7a
+@patch
+def prepare(self:Learner):
+    "Check what was asked for, and make the optimizer and all that a training counts."
+    check_fits(self.model, self.dls)
+    if self.init not in ('kmeans', 'none'): raise ValueError(f"init {self.init!r}: expected 'kmeans' or 'none'")
+    if self.batch_steps < 1: raise ValueError(f'batch_steps {self.batch_steps}: expected at least 1')
+    self.losses = check_losses(self.model, self.dls, {'elbo_loss2': 1.} if self.losses is None else self.losses)
+    self.device, self.evaluated, self.n_dims = torch.device(self.device), self.model.to(self.device), math.prod(self.dls.image_shape)     # `evaluated`: what validation scores
+    self.opt = torch.optim.AdamW(parameter_groups(self.model, self.trainable, self.lr, self.gmm_lr, self.weight_decay), betas=self.betas, fused=True)
+    self.epoch, self.batch, self.n_steps, self.history, self.sums, self.seconds = 0, 0, 0, [], {}, 0.
+    self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+    self.callbacks = sorted([FiniteGuard(), CollapseReport(), *self.callbacks, *([Progress()] if self.progress else [])], key=lambda c: c.order)
+
+@patch(as_prop=True)
+def steps_per_epoch(self:Learner): return len(self.dls.train)
+
+@patch
+def call(self:Learner, moment:str): # name of a method of `Callback`
+    for c in self.callbacks: getattr(c, moment)(self)
 
 # %% ../../nbs/3_training/05_learner.ipynb #7245a582
 def check_fits(model, dls):
@@ -139,6 +146,7 @@ def latents(self:Learner, n:int # images, at most, chosen at random
         z = {i: zi for part in parts for i,zi in part.items()}
     return torch.cat([z[i] for i in sorted(z)]), data.y[torch.cat(batches)]
 
+# %% ../../nbs/3_training/05_learner.ipynb #3e47f554
 @patch
 @torch.no_grad()
 def start(self:Learner):
@@ -177,13 +185,17 @@ def one_epoch(self:Learner):
 
 # %% ../../nbs/3_training/05_learner.ipynb #a8301759
 @patch
+def rate_factor(self:Learner) -> float:
+    "What the learning rates are multiplied by in the coming step."
+    return warmup_cosine(self.n_steps, self.n_epochs*self.steps_per_epoch, self.n_warmup)
+
+@patch
 def step(self:Learner, x, y): # (B,C,H,W) integers or two views of them (2,B,C,H,W), (B,) classes; this process's part of the batch
     "One update of the weights, from `batch_steps` parts of a batch."
     start, step_seed = time.perf_counter(), self.seed*1_000_003 + self.n_steps
     torch.manual_seed(step_seed)
     self.noise = SharedNoise(torch.Generator(self.device).manual_seed(step_seed), self.rank, self.world_size)
-    factor = warmup_cosine(self.n_steps, self.n_epochs*self.steps_per_epoch, self.n_warmup)
-    for g in self.opt.param_groups: g['lr'] = g['base_lr']*factor
+    for g in self.opt.param_groups: g['lr'] = g['base_lr']*self.rate_factor()
     self.opt.zero_grad()
     terms = {}
     for xi,yi in zip(x.chunk(self.batch_steps, -4), y.chunk(self.batch_steps)):
@@ -222,15 +234,24 @@ def predict(self:Learner, x) -> torch.Tensor: # (B,) classes
 
 # %% ../../nbs/3_training/05_learner.ipynb #d48f2566
 @patch
+def means(self:Learner) -> dict: # name → number
+    "Means over the steps of this epoch and over the processes."
+    n = max(1, self.sums.pop('n', 0))
+    own = {k: v/n for k,v in self.sums.items()}
+    parts = [own]*self.world_size
+    if self.world_size > 1: dist.all_gather_object(parts, own)
+    return {k: sum(p.get(k, math.nan) for p in parts)/len(parts) for k in own}
+
+@patch
 def validate(self:Learner):
     "End the epoch with an entry of `history`: means over its steps, and validation scores."
-    start, n = time.perf_counter(), max(1, self.sums.pop('n', 0))
-    train = {f'train_{k}': v/n for k,v in self.sums.items()}
+    start, train = time.perf_counter(), {f'train_{k}': v for k,v in self.means().items()}
     valid = {f'valid_{k}': v for k,v in evaluate(self.evaluated, self.dls.valid, seed=self.seed).items() if isinstance(v, float)}
     self.epoch, self.batch, self.sums = self.epoch+1, 0, {}
     self.seconds += time.perf_counter() - start
     self.history.append(dict(epoch=self.epoch, step=self.n_steps, **train, **valid))
 
+# %% ../../nbs/3_training/05_learner.ipynb #395134bc
 @patch
 def begin(self:Learner, n_epochs, warmup_epochs):
     "Make everything ready: sizes of the schedule and, if this is the first step, the start."
