@@ -17,15 +17,14 @@ from ..core import check_labels, class_color, figure
 from ..prototypes.mixture import over_prototypes
 
 # %% ../../nbs/4_interpretation/06_uncertainty.ipynb #52d9fcf4
-def check_proba(proba:Tensor, # (N,Y) candidate probabilities
-                y:Tensor=None, # (N,) candidate labels
-               ):
-    "Raise `ValueError` unless these are class probabilities of at least one image, and a label for each."
+def check_proba(proba:Tensor # (N,Y) candidate probabilities
+               ) -> Tensor: # (N,Y) on the CPU
+    "`proba` if these are class probabilities of at least one image, else a `ValueError`."
     if getattr(proba, 'ndim', 0) != 2: raise ValueError(f'probabilities have shape {tuple(getattr(proba, "shape", ()))}: expected (N,Y), a row for each image')
     if not proba.numel(): raise ValueError(f'probabilities have shape {tuple(proba.shape)}: expected at least one image and one class')
     if not proba.isfinite().all(): raise ValueError('probabilities hold NaN or infinity: expected rows that sum to 1')
     if proba.min() < 0 or (proba.sum(1) - 1).abs().max() > 1e-3: raise ValueError('probabilities are negative or do not sum to 1: expected those of `predict_proba`; of log densities take .softmax(1)')
-    if y is not None: check_labels(y, proba.shape[1], len(proba))
+    return proba.detach().cpu()
 
 # %% ../../nbs/4_interpretation/06_uncertainty.ipynb #e5868be0
 @dataclass
@@ -44,15 +43,16 @@ def reliability(proba:Tensor, # (N,Y) probabilities of the classes
                 n_bins:int=15, # of equal width
                ) -> Reliability:
     "Confidence against accuracy, bin by bin, and what sums them up."
-    check_proba(proba, y)
+    proba, y = check_proba(proba), check_labels(y, proba.shape[1], len(proba)).cpu()
     if n_bins < 1: raise ValueError(f'n_bins {n_bins}: expected at least 1')
     confidence, predicted = proba.max(1)
-    i = torch.bucketize(confidence, torch.linspace(0, 1, n_bins+1, dtype=proba.dtype, device=proba.device), right=True).sub(1).clamp_max(n_bins)
-    add = lambda v: torch.zeros(n_bins+1, dtype=torch.double, device=proba.device).index_add_(0, i, v.double())
+    i = torch.bucketize(confidence, torch.linspace(0, 1, n_bins+1, dtype=proba.dtype), right=True).sub(1).clamp_max(n_bins)
+    add = lambda v: torch.zeros(n_bins+1, dtype=torch.double).index_add_(0, i, v.double())
     n = add(torch.ones_like(confidence))
     conf, acc = add(confidence)/n, add(predicted == y)/n
     gap, p = (acc - conf).abs().nan_to_num(), proba.double()
-    return Reliability(n.long(), conf, acc, (gap*n).sum().item()/len(y), gap.max().item(), (p - F.one_hot(y, p.shape[1])).square().sum(1).mean().item(), -p.gather(1, y[:,None]).log().mean().item())
+    return Reliability(n.long(), conf, acc, (gap*n).sum().item()/len(y), gap.max().item(),
+                       (p - F.one_hot(y, p.shape[1])).square().sum(1).mean().item(), -p.gather(1, y[:,None]).log().mean().item())
 
 # %% ../../nbs/4_interpretation/06_uncertainty.ipynb #cc40cf15
 def wilson(share, # of successes
@@ -124,7 +124,7 @@ def variance_terms(model, # ProtoFlow
         for i,(x,y) in enumerate(dl):
             g = torch.Generator(device).manual_seed(seed*1_000_003 + i)
             draws = [model.flow(x.to(device), g) for _ in range(n_samples)]
-            parts.append([torch.stack([f(l) for l in draws]).double().cpu() for f in (lambda l: m.component_log_prob(l.z), lambda l: prototype_distance(m, l.z), lambda l: l.ldj)])
+            parts.append([torch.stack([f(l).cpu() for l in draws]).double() for f in (lambda l: m.component_log_prob(l.z), lambda l: prototype_distance(m, l.z), lambda l: l.ldj)])
             ys.append(y)
     finally: model.train(training)
     if not ys: raise ValueError('the data set holds no images: nothing to fit a temperature to')
@@ -147,6 +147,7 @@ def fit_variance(terms:VarianceTerms, # of validation images
                  seed:int=0, # of the resampling
                 ) -> VarianceFit:
     "The factor of all variances with the lowest NLL."
+    if not 0 < low < high or n < 2: raise ValueError(f'{n} factors from {low} to {high}: expected at least 2, from a positive one to a larger one')
     factors = torch.logspace(math.log10(low), math.log10(high), n, dtype=torch.double)
     nll = torch.stack([F.cross_entropy(terms.log_prob(f.item()), terms.y, reduction='none') for f in factors])     # (F,N)
     N = len(terms.y)
@@ -195,6 +196,7 @@ def abstention(confidence:Tensor, # (N,) higher: surer
     "Accuracy against coverage."
     c, right = check_values(confidence, 'confidences'), torch.as_tensor(right).cpu()
     right = check_values(right, 'marks of right and wrong', len(c))
+    if not ((right == 0) | (right == 1)).all(): raise ValueError(f'marks of right and wrong are in {right.min():.3g}..{right.max():.3g}: expected True or False for each image')
     threshold, group = (-c).unique(return_inverse=True)
     add = lambda v: torch.zeros(len(threshold), dtype=torch.double).index_add_(0, group, v)
     n, wrong = add(torch.ones_like(c)), add(1-right)

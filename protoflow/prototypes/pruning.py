@@ -126,6 +126,7 @@ def pruning_curve(self:Mixture, batches, # of (z, y)
     masks = list(_going(self, data, by))
     return [m.sum().item() for m in masks], [_accuracy(*data, self, m) for m in masks]
 
+# %% ../../nbs/2_prototypes/05_pruning.ipynb #7ef8beb9
 def plot_pruning(curves:dict # {score: what `pruning_curve` returned}
                 ): # Figure
     "Accuracy against the number of prototypes kept."
