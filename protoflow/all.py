@@ -34,6 +34,8 @@ from protoflow.training.learning_rate import *
 from protoflow.interpretation.prototypes import *
 from protoflow.interpretation.heatmaps import *
 from protoflow.interpretation.explanations import *
+from protoflow.interpretation.uncertainty import *
+from protoflow.interpretation.ood import *
 from protoflow.interpretation.explorer import *
 from protoflow.interpretation.report import *
 
