@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
 from torch import nn, Tensor
+from torch.utils.data import DataLoader
 from ..core import check_labels
 from ..flows.denseflow import DenseFlow, DenseFlowConfig, Latents
 from . import fitting
@@ -160,6 +161,14 @@ class LatentBatches:
             self.model.train(training)
             yield z, y.to(device)
 
+@patch
+def latent_batches(self:ProtoFlow, data, # `DataLoaders` (its training images), or a data set of (image, label)
+                   seed:int=0, # of the flow's noise
+                  ) -> LatentBatches: # of 256
+    "The latents and labels of a data set, in its order."
+    return LatentBatches(self, DataLoader(data.train.dataset if hasattr(data, 'train') else data, 256, generator=torch.Generator()), seed)
+
+
 # %% ../../nbs/2_prototypes/03_protoflow.ipynb #0aa7d03d
 @patch
 @torch.no_grad()
@@ -168,10 +177,7 @@ def nearest_examples(self:ProtoFlow, data, # `DataLoaders` (its training images)
                      seed:int=0, # of the flow's noise
                     ) -> Tensor: # (Y,K,n) indices into the data set, the most likely first
     "For each prototype, the images of its class that it finds most likely."
-    ds = data.train.dataset if hasattr(data, 'train') else data
-    examples = lambda i: zip(*(ds[j] for j in i.tolist()))
-    batches = ((torch.stack(x), torch.tensor(y)) for x,y in map(examples, torch.arange(len(ds)).split(256)))
-    lp, labels = zip(*((self.mixture.component_log_prob(z).cpu(), y.cpu()) for z,y in LatentBatches(self, batches, seed)))
+    lp, labels = zip(*((self.mixture.component_log_prob(z).cpu(), y.cpu()) for z,y in self.latent_batches(data, seed)))
     lp, other = torch.cat(lp), torch.cat(labels)[:,None] != torch.arange(len(self.config.classes))
     few = (~other).sum(0) < n
     if few.any(): raise ValueError(f'class {few.nonzero()[0].item()} has {(~other).sum(0)[few][0]} images: expected at least {n} of each class')
