@@ -31,6 +31,7 @@ from protoflow.training.checkpoints import *
 from protoflow.training.callbacks import *
 from protoflow.training.learner import *
 from protoflow.interpretation.prototypes import *
+from protoflow.interpretation.latents import *
 from protoflow.interpretation.heatmaps import *
 from protoflow.interpretation.explanations import *
 from protoflow.interpretation.report import *
