@@ -7,7 +7,7 @@ __all__ = ['mix_latents', 'LatentPath', 'interpolate_latents', 'interpolate_imag
            'plot_density', 'class_separation', 'coordinate_name', 'traverse', 'accuracy_by_coordinates',
            'plot_coordinates', 'LatentMap', 'latent_map', 'show_map']
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #b69461b1
+# %% ../../nbs/4_interpretation/02_latents.ipynb #27d958ca
 import math
 from dataclasses import dataclass
 import torch
@@ -19,7 +19,7 @@ from ..flows.denseflow import Latents
 from .prototypes import factored_source, prototype_order, prototype_pictures
 from ..prototypes.mixture import over_prototypes
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #2529fc29
+# %% ../../nbs/4_interpretation/02_latents.ipynb #a7326099
 def mix_latents(a:Tensor, b:Tensor, # (1,...) the ends
                 t:Tensor, # (n,) from 0, which is `a`, to 1, which is `b`
                 path:str='linear', # or 'spherical'
@@ -32,7 +32,7 @@ def mix_latents(a:Tensor, b:Tensor, # (1,...) the ends
     if path == 'spherical' and theta.sin() > 1e-6 and a.any() and b.any(): u, v = (torch.sin(w*theta)/torch.sin(theta) for w in (u, v))
     return u*a + v*b
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #bc46dec4
+# %% ../../nbs/4_interpretation/02_latents.ipynb #600a3c89
 @dataclass
 class LatentPath:
     "What lies on a way through the latent space."
@@ -47,7 +47,7 @@ def _walk(model, z, factored, t) -> LatentPath: # z (n,C',h,w), factored: list o
     density = model.mixture.log_prob(z) + sum(map(normal_log_prob, factored))
     return LatentPath(model.flow.decode(Latents(z, factored, None)).cpu(), t.cpu(), class_log_prob.softmax(1).cpu(), density.cpu())
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #418943ea
+# %% ../../nbs/4_interpretation/02_latents.ipynb #28390b82
 def interpolate_latents(model, # ProtoFlow
                         a:Latents, b:Latents, # of one image each
                         n:int=8, # pictures, the ends among them
@@ -70,7 +70,7 @@ def interpolate_images(model, # ProtoFlow
     ends = model.flow.encode(x.to(device), torch.Generator(device).manual_seed(seed))
     return interpolate_latents(model, ends[0], ends[1], n, **paths)
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #e06bd334
+# %% ../../nbs/4_interpretation/02_latents.ipynb #29f191cf
 @torch.no_grad()
 def _start(model, start, ds=None, near=None, seed=0): # start: (y, k), or an image (C,H,W)
     "Latent, factored part and prototype of a prototype's mean, or of an image and its most likely prototype."
@@ -86,7 +86,7 @@ def _start(model, start, ds=None, near=None, seed=0): # start: (y, k), or an ima
     z = model.mixture.prototypes[y,k].view(1, *model.flow.latent_shape).double()
     return z, model.flow.fill_factored(z, factored_source(model, torch.tensor([y*K+k]), ds, None, 1., g, near)), (y, k)
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #0f7cc572
+# %% ../../nbs/4_interpretation/02_latents.ipynb #56d02dd6
 def interpolate_prototypes(model, # ProtoFlow
                            a:tuple, b:tuple, # (class number, prototype number): the ends
                            n:int=8, # pictures, the ends among them
@@ -98,7 +98,7 @@ def interpolate_prototypes(model, # ProtoFlow
     ends = [_start(model, e, ds, near, seed) for e in (a, b)]
     return interpolate_latents(model, *(Latents(z, f, None) for z,f,_ in ends), n, z_path, **paths)
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #503488f0
+# %% ../../nbs/4_interpretation/02_latents.ipynb #5766cfda
 def show_paths(model, # ProtoFlow
                paths:dict, # name → `LatentPath`, all of the same length
                unit:str='', # of `t`, such as ' σ'
@@ -110,21 +110,21 @@ def show_paths(model, # ProtoFlow
     for i,p in enumerate(paths.values()):
         for ax,t,proba in zip(fig.axes[i*n:], p.t, p.proba):
             top = proba.argmax().item()
-            ax.set_title((f'{t:.3g}{unit}\n' if i == 0 else '') + f'{names[top][:5]} {proba[top]:.0%}', color=class_color(top), fontsize=7, pad=2)
+            ax.set_title(((f'{t:+g}{unit}\n' if unit else f't={t:.3g}\n') if i == 0 else '') + f'{names[top][:5]} {proba[top]:.0%}', color=class_color(top), fontsize=7, pad=2)
     fig.set_size_inches((scale + 0.04)*n + 0.12 + 0.075*max(map(len, paths)), (scale + 0.16)*len(paths) + 0.18)
     return fig
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #9549ec19
+# %% ../../nbs/4_interpretation/02_latents.ipynb #9eac43af
 def plot_density(paths:dict # name → `LatentPath`
                 ): # Figure
     "Log density of the latents along each way, relative to the straight line between its values at the ends."
     fig, ax = figure(size=(4,2.6))
     for i,(name,p) in enumerate(paths.items()): ax.plot(p.t, p.log_prob - torch.lerp(p.log_prob[0], p.log_prob[-1], p.t.to(p.log_prob)), color=class_color(i), marker='o', ms=3, label=name)
-    ax.axhline(0, color='black', lw=0.6); ax.set(xlabel='t', ylabel='log density, nats\nabove the ends')
+    ax.axhline(0, color='black', lw=0.6); ax.set(xlabel='t, share of the way', ylabel='log density, nats\nabove the ends')
     ax.legend(fontsize=7, frameon=False, loc='upper center', bbox_to_anchor=(0.5,-0.28), ncols=2)
     return fig
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #c49bfb73
+# %% ../../nbs/4_interpretation/02_latents.ipynb #ffcdee2b
 @torch.no_grad()
 def class_separation(model # ProtoFlow
                     ) -> Tensor: # (C',h,w)
@@ -142,7 +142,7 @@ def coordinate_name(model, # ProtoFlow
     _, h, w = model.flow.latent_shape
     return f'channel {d//(h*w)} at {d%(h*w)//w},{d%w}'
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #9a6287ac
+# %% ../../nbs/4_interpretation/02_latents.ipynb #71805b5e
 def traverse(model, # ProtoFlow
              start, # (class number, prototype number), or an image (C,H,W)
              coordinate:int=None, # which moves, 0..D-1
@@ -160,7 +160,7 @@ def traverse(model, # ProtoFlow
     push = (moves.flatten()*model.mixture.scales[y,k].detach().to(z)).view(1, C, h, w)
     return _walk(model, z + t.to(z).view(-1, 1, 1, 1)*push, [f.expand(len(t), -1, -1, -1) for f in factored], t)
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #9e0c11be
+# %% ../../nbs/4_interpretation/02_latents.ipynb #f1e73998
 @torch.no_grad()
 def accuracy_by_coordinates(model, # ProtoFlow
                             ds, # data set of (image, label)
@@ -185,7 +185,7 @@ def _marginal(mixture, z, keep): # z (N,D) float64, keep (n,)
     lp = z @ (p*m).T - 0.5*(z**2) @ p.T + 0.5*(p.log() - p*m**2 - math.log(2*math.pi)).sum(1)
     return lp.unflatten(1, shape)
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #b510abba
+# %% ../../nbs/4_interpretation/02_latents.ipynb #e3a2eb0d
 def plot_coordinates(result:dict, # what `accuracy_by_coordinates` returned
                      counts:list, # its counts
                     ): # Figure
@@ -195,7 +195,7 @@ def plot_coordinates(result:dict, # what `accuracy_by_coordinates` returned
     ax.set(xlabel='coordinates kept', ylabel='accuracy', ylim=(0,1.02)); ax.legend(fontsize=7, frameon=False)
     return fig
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #e713a68a
+# %% ../../nbs/4_interpretation/02_latents.ipynb #9fd28c7c
 @dataclass
 class LatentMap:
     "Latents and prototypes on a plane."
@@ -208,7 +208,7 @@ class LatentMap:
     between:Tensor     # (2,) of the variance of the class means
     accuracy:tuple     # of the classifier that sees the plane only, and of the one that sees all, on these images
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #b3e05766
+# %% ../../nbs/4_interpretation/02_latents.ipynb #94ec762f
 def _axes(X, y, how): # X (N,D), y (N,) arrays
     "The axes (2,D) of a map."
     from sklearn.decomposition import PCA                                        # here, since they take a second to import
@@ -237,7 +237,7 @@ def latent_map(model, # ProtoFlow
     right = [(over_prototypes(p, mixture.likelihood).argmax(1) == y).double().mean().item() for p in (lp, mixture.component_log_prob(z.to(mixture.loc.device)).cpu())]
     return LatentMap(points, y, prototypes, covariance, axes, points.var(0)/z.var(0).sum(), (means @ axes.T).var(0)/means.var(0).sum(), tuple(right))
 
-# %% ../../nbs/4_interpretation/02_latents.ipynb #2bd7529b
+# %% ../../nbs/4_interpretation/02_latents.ipynb #bede42cf
 def show_map(model, # ProtoFlow
              m:LatentMap, # what `latent_map` returned
              ellipses:bool=True, # draw each prototype's standard deviation?
