@@ -56,14 +56,18 @@ def prototype_pictures(model, # ProtoFlow
     return model.prototype_images(factored=fill, temperature=temperature, generator=g).cpu()
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #cd5de1aa
+def _fit(fig, n_rows, n_cols, row_titles, scale, height): # height: inches that texts above and below need
+    "The figure, as large as images of `scale` inches and their row titles need."
+    label = max(len(line) for t in row_titles for line in t.split('\n'))
+    fig.set_size_inches((scale + 0.03)*n_cols + 0.12 + 0.075*label, (scale + 0.03)*n_rows + height)
+    return fig
+
 def _numbered(model, rows, titles, row_titles, scale, colors): # titles: a list of texts for each row
     "`show_grid` with a line above each image."
     fig, n = show_grid(rows, model.config.flow.n_levels, row_titles, row_colors=colors, scale=scale), max(map(len, rows))
     for i,line in enumerate(titles):
         for j,text in enumerate(line): fig.axes[i*n+j].set_title(text, fontsize=7, color='#333', pad=2)
-    label = max(len(line) for t in row_titles for line in t.split('\n'))
-    fig.set_size_inches((scale + 0.03)*n + 0.12 + 0.075*label, (scale + 0.03)*len(rows) + 0.13*len(titles) + 0.05)
-    return fig
+    return _fit(fig, len(rows), n, row_titles, scale, 0.13*len(titles) + 0.05)
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #3a157641
 def show_factored(model, # ProtoFlow
@@ -120,11 +124,13 @@ def show_samples(model, # ProtoFlow
                 ): # Figure
     "Images drawn from each class, or from each prototype of one class."
     samples, levels = prototype_samples(model, n, y, temperature, truncation, seed), model.config.flow.n_levels
-    if y is None: return show_grid(list(samples.values()), levels, list(model.config.classes), row_colors=[class_color(c) for c in samples], scale=scale)
-    means, w = prototype_pictures(model)[y], model.mixture.weights.cpu()[y]
-    fig = show_grid([torch.cat([means[[k]], x]) for k,x in samples.items()], levels, [f'{k} · {w[k]:.0%}' for k in samples], ['mean'] + ['']*n, [class_color(y)]*len(samples), scale)
-    fig.suptitle(f'{model.config.classes[y]}, temperature {temperature:g}' + (f', cut at {truncation:g} σ' if truncation else ''), fontsize=8)
-    return fig
+    if y is None:
+        names = list(model.config.classes)
+        return _fit(show_grid(list(samples.values()), levels, names, row_colors=[class_color(c) for c in samples], scale=scale), len(names), n, names, scale, 0.05)
+    means, names = prototype_pictures(model)[y], [f'{k} · {w:.0%}' for k,w in zip(samples, model.mixture.weights.cpu()[y,list(samples)])]
+    fig = show_grid([torch.cat([means[[k]], x]) for k,x in samples.items()], levels, names, ['mean'] + ['']*n, [class_color(y)]*len(samples), scale)
+    fig.suptitle(f'class {model.config.classes[y]}, temperature {temperature:g}' + (f', cut at {truncation:g} σ' if truncation else ''), fontsize=8)
+    return _fit(fig, len(samples), n+1, names, scale, 0.45)
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #283e43d5
 @dataclass
