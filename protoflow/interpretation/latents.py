@@ -218,6 +218,7 @@ def _axes(X, y, how): # X (N,D), y (N,) arrays
     if len(set(y)) < 3: raise ValueError(f"{len(set(y))} classes: 'lda' needs at least 3 for a plane; use 'pca'")
     return torch.linalg.qr(torch.as_tensor(LinearDiscriminantAnalysis().fit(X, y).scalings_[:,:2])).Q.T
 
+# %% ../../nbs/4_interpretation/02_latents.ipynb #e4bb1044
 @torch.no_grad()
 def latent_map(model, # ProtoFlow
                ds, # data set of (image, label)
