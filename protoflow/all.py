@@ -32,6 +32,7 @@ from protoflow.training.callbacks import *
 from protoflow.training.learner import *
 from protoflow.training.learning_rate import *
 from protoflow.interpretation.prototypes import *
+from protoflow.interpretation.latents import *
 from protoflow.interpretation.heatmaps import *
 from protoflow.interpretation.explanations import *
 from protoflow.interpretation.uncertainty import *

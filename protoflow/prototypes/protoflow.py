@@ -13,7 +13,6 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.utils.data import DataLoader
 from ..core import check_labels
-from ..data import ImageData, ImageLoader
 from ..flows.denseflow import DenseFlow, DenseFlowConfig, Latents
 from . import fitting
 from .mixture import Mixture, over_prototypes
@@ -149,19 +148,28 @@ def sample(self:ProtoFlow, y:int=None, # class number; default: any, equally lik
 class LatentBatches:
     "The latents and labels of a loader's images, encoded anew whenever they are iterated."
     def __init__(self, model:ProtoFlow, # encodes
-                 images, # loader of (x, y), iterated again and again, or `ImageData`, whose images are taken in order and not augmented
+                 loader, # batches (x, y); iterated again and again
                  seed:int=0): # of the flow's noise
-        self.model, self.images, self.seed = model, images, seed
+        self.model, self.loader, self.seed = model, loader, seed
     @torch.no_grad()
     def __iter__(self):
         device, training = next(self.model.parameters()).device, self.model.training
         generator = torch.Generator(device).manual_seed(self.seed)
-        ds = self.images
-        for x,y in ((ds.x[i], ds.y[i]) for i in torch.arange(len(ds)).split(256)) if isinstance(ds, ImageData) else ds:
+        for x,y in self.loader:
             self.model.eval()
             z = self.model.flow(x.to(device), generator).z
             self.model.train(training)
             yield z, y.to(device)
+
+@patch
+def latent_batches(self:ProtoFlow, data, # `DataLoaders` (its training images), a loader (its data set), or a data set of (image, label)
+                   seed:int=0, # of the flow's noise
+                  ) -> LatentBatches: # of 256
+    "The latents and labels of a data set, whole, in its order, without augmentation."
+    ds = data.train.dataset if hasattr(data, 'train') else data.dataset if isinstance(data, DataLoader) else data
+    if not len(ds): raise ValueError('there are no images: expected some of each class')
+    return LatentBatches(self, DataLoader(ds, 256, generator=torch.Generator()), seed)
+
 
 # %% ../../nbs/2_prototypes/03_protoflow.ipynb #0aa7d03d
 @patch
@@ -171,11 +179,7 @@ def nearest_examples(self:ProtoFlow, data, # `DataLoaders` (its training images)
                      seed:int=0, # of the flow's noise
                     ) -> Tensor: # (Y,K,n) indices into the data set, the most likely first; -1 for a pruned prototype
     "For each prototype, the images of its class that it finds most likely."
-    ds = data.train.dataset if hasattr(data, 'train') else data.dataset if isinstance(data, (DataLoader, ImageLoader)) else data
-    if not len(ds): raise ValueError('there are no images: expected some of each class')
-    examples = lambda i: zip(*(ds[j] for j in i.tolist()))
-    batches = ((torch.stack(x), torch.tensor(y)) for x,y in map(examples, torch.arange(len(ds)).split(256)))
-    lp, labels = zip(*((self.mixture.component_log_prob(z).cpu(), y.cpu()) for z,y in LatentBatches(self, batches, seed)))
+    lp, labels = zip(*((self.mixture.component_log_prob(z).cpu(), y.cpu()) for z,y in self.latent_batches(data, seed)))
     lp, other = torch.cat(lp), torch.cat(labels)[:,None] != torch.arange(len(self.config.classes))
     few = (~other).sum(0) < n
     if few.any(): raise ValueError(f'class {few.nonzero()[0].item()} has {(~other).sum(0)[few][0]} images: expected at least {n} of each class')
