@@ -201,6 +201,7 @@ def fit_kmeans(self:Mixture, batches, # of (z, y); iterated again and again
     self.load_state_dict(work.state_dict())
     return history
 
+# %% ../../nbs/2_prototypes/02_fitting.ipynb #72b6f8a2
 def _collect(mixture, batches, hard=False):
     "Moments of all batches and processes."
     moments = Moments(mixture, hard)
