@@ -123,6 +123,7 @@ def forward(self:DenseBlock, x:Tensor, # (B,C,H,W)
         seen.append(x)
     return x, ldj
 
+# %% ../../nbs/1_flows/06_denseflow.ipynb #7a7bb016
 @patch
 def inverse(self:DenseBlock, z:Tensor) -> Tensor: # (B,C+growth·(n_units-1),H,W) → (B,C,H,W)
     "Undo the units, dropping the noise channels between them."

@@ -204,11 +204,12 @@ def fit_kmeans(self:Mixture, batches, # of (z, y); iterated again and again
     self.load_state_dict(work.state_dict())
     return history
 
+# %% ../../nbs/2_prototypes/02_fitting.ipynb #72b6f8a2
 def check_fit(batches, n_iter:int, min_scale:float): # of `fit_kmeans` or `fit_em`
     "Raise `ValueError` unless these can be fitted to."
     if isinstance(batches, (Tensor, np.ndarray)) or isinstance(batches, tuple) and len(batches) == 2 and isinstance(batches[0], (Tensor, np.ndarray)):
         raise ValueError('batches are a tensor, or one pair of tensors: expected a list or loader of pairs; for latents in memory pass [(z, y)]')
-    if iter(batches) is batches: raise ValueError('batches are a generator, which can be read only once: expected a list or a loader; for latents of images pass LatentBatches(model, images)')
+    if iter(batches) is batches: raise ValueError('batches are a generator, which can be read only once: expected a list or a loader; for latents of images pass model.latent_batches(images)')
     if n_iter < 1: raise ValueError(f'n_iter {n_iter}: expected at least one pass')
     if not 0 < min_scale < float('inf'): raise ValueError(f'min_scale {min_scale}: expected a positive number, the smallest standard deviation')
 

@@ -89,6 +89,7 @@ def load_protoflow(path, # a released folder, or a .pt with config.json beside i
     mixture = our_mixture(gmms, _approaches[approach], K, flow.latent_shape, path)
     return _assemble(flow, mixture, config, _approaches[approach])
 
+# %% ../../nbs/2_prototypes/04_official.ipynb #c78c331e
 def _assemble(flow, mixture, config, covariance): # mixture: state dict
     "The model of a flow and the state of a mixture."
     classes = tuple(str(y) for y in range(len(mixture['loc'])))   # a released checkpoint does not name them
