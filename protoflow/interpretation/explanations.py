@@ -90,7 +90,7 @@ def _draw_heatmap(axs, e):
     top = h.abs().max().clamp_min(1e-12).item()
     for ax,y,color,part in zip(axs, (e.prediction, e.runner_up), _colors(e), (h, -h)):
         show_image(ax, e.image, e.config.flow.n_levels, f'speaks for\n{e.config.classes[y]}', color, 8)
-        ax.images[0].set_data(0.85 + 0.15*to_display(e.image, e.config.flow.n_levels))
+        ax.images[0].set_data(0.85 + 0.15*to_display(e.image.float().mean(0, keepdim=True), e.config.flow.n_levels))
         shown = ax.imshow(part.clamp_min(0), cmap=LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.95)]), vmin=0, vmax=top)
         bar = ax.figure.colorbar(shown, cax=ax.inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[0, top])
         bar.ax.set_xticklabels(['0', f'{top:.2g}'], fontsize=7); bar.ax.tick_params(length=2, pad=1)
@@ -196,11 +196,11 @@ def show_parts(p:Parts # what `prototypical_parts` returned
     names, L, (y, k) = p.config.classes, p.config.flow.n_levels, p.prototype
     n = p.masks[0].sum().item()
     fig, axs = figure(1, 5, size=(6.4, 1.9))
-    show_image(axs[0], p.image, L, f'this image\nis a {names[p.prediction]}', class_color(p.prediction), 8)
+    show_image(axs[0], p.image, L, f'this image\nmodel: {names[p.prediction]}', class_color(p.prediction), 8)
     shown = axs[1].imshow(p.match, cmap='cividis', vmax=0)
-    axs[1].set_title(f'match with\nclass {names[y]}, #{k}', fontsize=8, color=class_color(y)); axs[1].set_xticks([]); axs[1].set_yticks([])
+    axs[1].set_title(f'match with\nclass {names[y]}, #{k}', fontsize=8, color=class_color(y)); axs[1].set(xticks=[], yticks=[]); axs[1].spines[:].set_visible(False)
     bar = fig.colorbar(shown, cax=axs[1].inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[p.match.min().item(), 0])
     bar.ax.set_xticklabels([f'{p.match.min():.0f}', '0'], fontsize=7); bar.ax.tick_params(length=2, pad=1); bar.set_label('nats per position', fontsize=7, labelpad=0)
     for ax,image,c,what in zip(axs[2:], p.images, p.classes.tolist(), (f'best {n} replaced', f'worst {n} replaced', 'all replaced')):
-        show_image(ax, image, L, f'{what}\nis a {names[c]}', class_color(c), 8)
+        show_image(ax, image, L, f'{what}\nmodel: {names[c]}', class_color(c), 8)
     return fig
