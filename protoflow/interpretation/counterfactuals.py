@@ -49,6 +49,16 @@ def _target_prototype(mixture, z, target):
     return mixture.means[target,k].to(z), mixture.scales[target,k].to(z)
 
 # %% ../../nbs/4_interpretation/05_counterfactuals.ipynb #47962246
+def _slide(mixture, z, scale, u, target, margin, n_steps):
+    "The end (B,D) of `n_steps` steps from `u` towards the shortest move."
+    for i in range(n_steps):
+        gap, slope = _gap_and_slope(mixture, z + scale*u, target)
+        slope = slope*scale
+        to_plane = (margin - gap + (slope*u).sum(1)).clamp_min(0)/slope.square().sum(1).clamp_min(1e-30)
+        u = u + min(0.5, 10/(i+1))*(to_plane[:,None]*slope - u)
+    return u
+
+# %% ../../nbs/4_interpretation/05_counterfactuals.ipynb #65520d18
 @torch.no_grad()
 def smallest_move(mixture, # Mixture
                   z:Tensor, # (B,...) latents
@@ -58,18 +68,17 @@ def smallest_move(mixture, # Mixture
                  ) -> tuple[Tensor,Tensor]: # latents (B,D), length of the move (B,) in standard deviations of the target's prototype
     "The nearest latents at which the target class leads."
     z = z.flatten(1)
-    mean, scale = _target_prototype(mixture, z, target)
-    ways = [_shorten(mixture, z, mean - z, target, margin)]
-    for u in (torch.zeros_like(z), ways[0][0]/scale):
-        for i in range(n_steps):
-            gap, slope = _gap_and_slope(mixture, z + scale*u, target)
-            slope = slope*scale
-            to_plane = (margin - gap + (slope*u).sum(1)).clamp_min(0)/slope.square().sum(1).clamp_min(1e-30)
-            u = u + min(0.5, 10/(i+1))*(to_plane[:,None]*slope - u)
-        ways.append(_shorten(mixture, z, 1.25*scale*u, target, margin))
-    lengths = torch.stack([(way/scale).norm(dim=1).masked_fill(~reached, torch.inf) for way,reached in ways])
-    best = lengths.argmin(0)
-    way = torch.stack([way for way,_ in ways])[best, torch.arange(len(z), device=z.device)]
+    (B, D), K, (mean, scale) = z.shape, mixture.active.shape[1], _target_prototype(mixture, z, target)
+    goals = torch.where(mixture.active[target][...,None], mixture.means[target].to(z), mean[:,None])      # (B,K,D)
+    many = lambda n: [t.repeat_interleave(n, 0) for t in (z, scale, target)]
+    zs, ss, ts = many(K)
+    straight, reached = _shorten(mixture, zs, goals.flatten(0, 1) - zs, ts, margin)
+    u = torch.cat([torch.zeros_like(z)[:,None], (straight/ss).view(B, K, D)], 1).flatten(0, 1)
+    zs, ss, ts = many(K+1)
+    bent, ok = _shorten(mixture, zs, 1.25*ss*_slide(mixture, zs, ss, u, ts, margin, n_steps), ts, margin)
+    ways, reached = torch.cat([straight.view(B, K, D), bent.view(B, K+1, D)], 1), torch.cat([reached.view(B, K), ok.view(B, K+1)], 1)
+    best = (ways/scale[:,None]).norm(dim=2).masked_fill(~reached, torch.inf).argmin(1)
+    way = ways[torch.arange(B, device=z.device), best]
     return z + way, (way/scale).norm(dim=1)
 
 # %% ../../nbs/4_interpretation/05_counterfactuals.ipynb #8c27ccdd
@@ -119,7 +128,8 @@ def _search(model, latents, target, n_draws, sigmas, generator):
         if i == 0: pictures, distance, boundary = x.clone(), length.clone(), length
         pictures[todo], distance[todo] = x, length
         gap = class_gap(_log_probs(model, x, n_draws, generator)[1], target[todo].expand(n_draws, -1))
-        ok = gap.mean(0) > sigmas*gap.std(0)
+        reached = class_gap(model.mixture.class_log_prob(there), target[todo]) > margin - 1e-6
+        ok = reached & (gap.mean(0) > sigmas*gap.std(0))
         found[todo[ok]], todo = True, todo[~ok]
         if not len(todo): break
     return pictures, boundary, distance, found
@@ -183,7 +193,7 @@ def show_counterfactuals(c:Counterfactuals, # what `counterfactuals` returned
         show_image(axs[0,j], c.images[j], L, names[a], class_color(a))
         show_image(axs[1,j], c.pictures[j], L, names[b] + ('' if c.confirmed[j] else ' ?'), class_color(b))
         shown = axs[2,j].imshow(difference[j], cmap='PuOr_r', vmin=-top, vmax=top)
-        axs[2,j].set(xticks=[], yticks=[]); axs[2,j].set_xlabel(f'{c.distance[j]:.1f} σ', fontsize=8)
+        axs[2,j].set(xticks=[], yticks=[]); axs[2,j].spines[:].set_visible(False); axs[2,j].set_xlabel(f'{c.distance[j]:.1f} σ', fontsize=8)
     for ax,text in zip(axs[:,0], ('image', 'counterfactual', 'difference')): ax.set_ylabel(text, rotation=0, ha='right', va='center')
     bar = fig.colorbar(shown, ax=axs[2].tolist(), aspect=8, ticks=[-top, 0, top], pad=0.01)
     bar.ax.set_yticklabels([f'{top:.0f} darker', '0', f'{top:.0f} brighter'], fontsize=7); bar.set_label('grey levels', fontsize=7)
