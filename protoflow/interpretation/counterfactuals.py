@@ -43,6 +43,7 @@ def _shorten(mixture, z, step, target, margin):
         low, high = torch.where(ok, low, middle), torch.where(ok, middle, high)
     return high[:,None]*step, reached
 
+# %% ../../nbs/4_interpretation/05_counterfactuals.ipynb #fa2d2716
 def _target_prototype(mixture, z, target):
     "Mean and standard deviations (B,D) of the target's most likely prototype."
     k = mixture.component_log_prob(z)[torch.arange(len(z), device=z.device), target].argmax(1)
@@ -118,6 +119,7 @@ def _candidate(mixture, z, target, margin, share):
 
 _stages = [(3.*i, 0.) for i in range(11)] + [(0., i/4) for i in range(1, 5)] # margin in nats, share of the way to the mean
 
+# %% ../../nbs/4_interpretation/05_counterfactuals.ipynb #85886fa6
 def _search(model, latents, target, n_draws, sigmas, generator):
     "Pictures, moves to the boundary and to the pictures, and which are accepted."
     z, todo = latents.z.flatten(1), torch.arange(len(target), device=target.device)
