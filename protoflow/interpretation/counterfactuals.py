@@ -172,6 +172,7 @@ def counterfactuals(model, # ProtoFlow
     fresh = _log_probs(model, pictures, n_fresh, torch.Generator(device).manual_seed(seed+1_000_003))[0]
     return Counterfactuals(*(t.cpu() for t in (x, logits.argmax(1), target, pictures, *numbers, fresh)), model.config)
 
+# %% ../../nbs/4_interpretation/05_counterfactuals.ipynb #41f9be93
 def counterfactual(model, # ProtoFlow
                    x, # (C,H,W) integers, or (image, label)
                    target=None, # class number; 'nearest': that with the smallest move; default: the runner-up
