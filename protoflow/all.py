@@ -35,6 +35,7 @@ from protoflow.interpretation.prototypes import *
 from protoflow.interpretation.latents import *
 from protoflow.interpretation.heatmaps import *
 from protoflow.interpretation.explanations import *
+from protoflow.interpretation.counterfactuals import *
 from protoflow.interpretation.uncertainty import *
 from protoflow.interpretation.ood import *
 from protoflow.interpretation.explorer import *
