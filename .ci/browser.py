@@ -5,7 +5,7 @@
 A page is wrong if it is wider than the window, if its console has an error, if a formula is not typeset, or if a text can hardly be told from
 what is behind it. The browser is Chromium or Chrome (Debian and Ubuntu: apt install chromium), driven by its own DevTools protocol.
 """
-import argparse, base64, functools, json, os, shutil, subprocess, sys, tempfile, threading, time, urllib.request
+import argparse, base64, functools, json, os, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.request
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from websocket import create_connection, WebSocketTimeoutException
@@ -15,6 +15,9 @@ FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --
          '--hide-scrollbars --mute-audio --disable-dev-shm-usage --remote-debugging-port=0').split()
 PHONE, DESK = (390, 844), (1280, 900)
 MIN_CONTRAST = 3     # WCAG's least for large text
+
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped'))      # so that the browser goes too
 
 
 def find_browser():

@@ -3,15 +3,16 @@
     documented.py [PATTERN]     with PATTERN, only modules whose path contains it
 
 Public are the names in a module's `__all__`, their methods without an underscore, and methods added by `@patch`. Each has a docstring (a constant
-or a short method a comment), each parameter a comment unless its name is one of those below, and a tensor's comment has a shape. A cell of the
-notebook that is not exported uses each name of `__all__` and each patched method. What a method of a base class says need not be said again.
+or a short method a comment), and each parameter a comment, unless the docstring names it or its name is one of those below; a tensor's comment
+has a shape. A cell of the notebook that is not exported uses each name of `__all__`; for a patched method it is enough that the module calls it.
+What a method of a base class says need not be said again.
 """
 import ast, io, re, sys, tokenize
 from notebooks import ROOT, get_config, nbformat
 
 # Parameters whose name says what they are, by conventions.md. Those in the first line are tensors and have a shape there.
 SHAPED = set('x y z ldj logits component_log_prob class_log_prob responsibilities heatmap context'.split())
-KNOWN = SHAPED | set('self cls args kwargs model ds dls flow mixture learner seed generator device progress path title figsize ax'.split())
+KNOWN = SHAPED | set('self cls args kwargs model ds dls flow mixture learner seed generator device dtype progress path title figsize ax n_classes n_prototypes'.split())
 # What these do is said by torch or by the contract of a transform, so they need no docstring, and they are used without their name.
 CONTRACT = set('forward inverse backward setup_context extra_repr'.split())
 SHAPE = re.compile(r'\([\w.]+[^()]*,[^()]*\)|\(\.\.\.\)|\(\)|\bshape\b|\bscalar\b|\bas `')
@@ -56,7 +57,9 @@ class Module:
         self.used = self.names_used()
         for node in body:
             if isinstance(node, FUNCTION) and (owner := patched(node)):
-                if not node.name.startswith('_'): self.function(node, f'{owner}.{node.name}'); self.shown(node, node.name)
+                if not node.name.startswith('_'):
+                    self.function(node, f'{owner}.{node.name}')
+                    if node.name not in names_in(text): self.shown(node, node.name)
             elif getattr(node, 'name', None) in self.all:
                 (self.klass if isinstance(node, ast.ClassDef) else self.function)(node, node.name); self.shown(node, node.name)
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
@@ -99,19 +102,20 @@ class Module:
 
     def function(self, node, label):
         short = '.' in label and self.comment(node.lineno, node.body[0].lineno)
-        if not (ast.get_docstring(node) or short or node.name in CONTRACT): self.say(node, f'{label} has no docstring')
+        if not (ast.get_docstring(node) or short or node.name in CONTRACT | KNOWN): self.say(node, f'{label} has no docstring')
         self.parameters(node, label)
 
     def parameters(self, node, label):
         a = node.args
         for arg in [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]:
             comment = self.comment(arg.lineno)
-            if '->' in self.lines[arg.lineno-1].split('#')[0]: comment = ''        # that comment is about what comes back
-            self.parameter(arg, arg.arg, arg.annotation, comment, label)
+            if '->' in self.lines[arg.lineno-1].split('#')[0] and '→' not in comment: comment = ''     # that comment is about what comes back
+            self.parameter(arg, arg.arg, arg.annotation, comment, label, ast.get_docstring(node) or '')
 
-    def parameter(self, node, name, annotation, comment, label):
+    def parameter(self, node, name, annotation, comment, label, said=''):
         tensor = annotation is not None and 'Tensor' in ast.unparse(annotation)
         if name.startswith('_') or name in KNOWN and (comment or name in SHAPED or not tensor): return
+        if not comment and f'`{name}`' in said and not tensor: return
         if not comment: self.say(node, f'{label}: nothing says what `{name}` is')
         elif tensor and not SHAPE.search(comment): self.say(node, f'{label}: the tensor `{name}` has no shape in its comment: {comment}')
 
