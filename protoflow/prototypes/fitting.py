@@ -242,7 +242,7 @@ def collapse_report(mixture:Mixture, # after a fit
     return said
 
 @torch.no_grad()
-def chosen_by(mixture:Mixture, batches) -> Tensor: # of (z, y) → (Y,K)
+def chosen_by(mixture:Mixture, batches) -> Tensor: # (Y,K)
     "For how many images of its class each prototype is the most likely."
     total = torch.zeros_like(mixture.active, dtype=torch.long)
     for z,y in batches:
