@@ -5,16 +5,21 @@ NB     ?=
 ARGS   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
+# JupyterLab's settings, kernels and history stay in .venv
+JUPYTER := JUPYTER_CONFIG_DIR="$(CURDIR)/$(VENV)/jupyter/config" JUPYTER_DATA_DIR="$(CURDIR)/$(VENV)/jupyter/data" \
+           JUPYTER_RUNTIME_DIR="$(CURDIR)/$(VENV)/jupyter/runtime" IPYTHONDIR="$(CURDIR)/$(VENV)/jupyter/ipython"
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test docs lab bench notebooks readme export clean
+.PHONY: help demo test docs browser lab lab-test bench notebooks readme export clean
 
 help:
 	@echo 'make demo        train on small digits, explain a prediction, write runs/demo'
 	@echo 'make test        every check and every notebook; FLAGS="data ddp slow cuda" runs more cells, NB=losses one notebook'
 	@echo 'make docs        the site, in _docs/, with the notebooks run anew'
+	@echo 'make browser     look at every page of the site in Chromium: phone and desk, light and dark; NB=digits some pages'
 	@echo 'make lab         JupyterLab on the notebooks'
+	@echo 'make lab-test    run the main notebooks in JupyterLab in Chromium, move every slider; NB=01_core one notebook'
 	@echo 'make bench       speed and memory, into runs/bench.json; on a quiet machine; NB=tiny one measurement'
 	@echo 'make export      tidy the notebooks and write protoflow/ from them'
 	@echo 'make notebooks   run the notebooks in place to refresh their outputs; FLAGS and NB as above'
@@ -31,9 +36,14 @@ test: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python .ci/docs.py
 
+browser: $(VENV)/.dev
+	$(BIN)/python .ci/browser.py $(NB) $(ARGS)
+
 lab: $(VENV)/.dev
-	JUPYTER_CONFIG_DIR="$(CURDIR)/$(VENV)/jupyter/config" JUPYTER_DATA_DIR="$(CURDIR)/$(VENV)/jupyter/data" \
-	JUPYTER_RUNTIME_DIR="$(CURDIR)/$(VENV)/jupyter/runtime" IPYTHONDIR="$(CURDIR)/$(VENV)/jupyter/ipython" $(BIN)/jupyter-lab nbs $(ARGS)
+	$(JUPYTER) $(BIN)/jupyter-lab nbs $(ARGS)
+
+lab-test: $(VENV)/.dev
+	$(JUPYTER) $(BIN)/python .ci/lab.py $(NB) $(ARGS)
 
 export: $(VENV)/.dev
 	$(BIN)/python .ci/notebooks.py tidy

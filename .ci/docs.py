@@ -1,4 +1,4 @@
-"""Build the site in _docs/: run the notebooks in a copy of the checkout, fill in the API, render, and check every address.
+"""Build the site in _docs/: run the notebooks in a copy of the checkout, fill in the API, render, and check every address and picture.
 
 The pages are made by smalldocs from `_quarto.yml`. They ask no other host for anything, so they work with no network.
 """
@@ -19,6 +19,8 @@ KATEX = re.compile(r'<link[^>]*katex[^>]*>\s*<script[^>]*katex[^>]*></script>\s*
 FORMULA = re.compile(r'<span class="math.*?</span>', re.S)
 TEXT = re.compile(r'\\text\w*\{[^{}]*\}')     # Jupyter wants `\_` in here, this MathJax `_`
 FENCE, LINK = re.compile(r'^```.*?^```', re.S | re.M), re.compile(r'\[(`[^`]+`)\]\([^)]*\)')
+NO_FONT = re.compile(r"""url\('(?:about:blank|"\+\w\+"/MathJax_[\w-]+\.otf)'\)""")
+MIN_WORDS = 3    # of the text of a picture
 MATHJAX = '''<script type="text/x-mathjax-config">MathJax.Hub.Config({messageStyle: "none", showMathMenu: false,
 "HTML-CSS": {scale: 92, mtextFontInherit: true, availableFonts: [], imageFont: null, preferredFont: null, webFont: "STIX-Web", linebreaks: {automatic: true}}})</script>
 <script defer src="%ssite_libs/mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full"></script>'''
@@ -84,12 +86,37 @@ def link_inside(proc):
         path.write_text(text, encoding='utf-8')
 
 
+def last_sentence(markdown):
+    "What a Markdown cell says last, as plain text: the end of its last paragraph, or else its last heading."
+    text = re.sub(r'<!--.*?-->|\$\$.*?\$\$|^```.*?^```', '', markdown, flags=re.S | re.M)
+    text = re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', re.sub(r'[`*$]|^>\s*|^#+\s.*\{.*\}', '', text, flags=re.M))
+    parts = [' '.join(p.split()) for p in re.split(r'\n\s*\n', re.sub(r'^(#+.*)$', r'\n\1\n', text, flags=re.M)) if p.strip() and not p.strip().startswith('|')]
+    said = [re.split(r'(?<=[.?!:])\s+(?=\W*[A-Z0-9])', p)[-1].rstrip(':') for p in parts if not p.startswith('#')]
+    return said[-1] if said and len(said[-1].split()) >= MIN_WORDS else parts[-1].lstrip('# ').rstrip(':') if parts else ''
+
+
+def describe_figures(proc):
+    "Give each picture that a cell shows a text to be read in its place: the cell's `#| fig-alt:`, or else what the Markdown before it says."
+    for path in proc.rglob('*.ipynb'):
+        nb, title, said = json.loads(path.read_text(encoding='utf-8')), '', ''
+        for cell in nb['cells']:
+            source = ''.join(cell['source'])
+            front = re.search(r'^title: (.*)$', source, re.M) if cell['cell_type'] == 'raw' else None
+            if front: title = front[1].strip('"\'')
+            if cell['cell_type'] == 'markdown': said = last_sentence(source) or said
+            shows = any(kind.startswith('image/') for out in cell.get('outputs', []) for kind in out.get('data', {}))
+            if shows and not re.search(r'^#\|\s*fig-alt:', source, re.M): cell['source'] = f'#| fig-alt: {json.dumps(f"{title}: {said}", ensure_ascii=False)}\n{source}'
+        path.write_text(json.dumps(nb), encoding='utf-8')
+
+
 def render(proc):
     "Make the pages. Any warning, such as a broken link, ends the build."
     run(proc.parent, '-m', 'smalldocs.cli', 'render', '--strict', str(proc))
     site = proc/'_docs'
     import jupyter_server_mathjax
     shutil.copytree(Path(jupyter_server_mathjax.__file__).parent/'static', site/'site_libs/mathjax', ignore=shutil.ignore_patterns('localization', 'SVG'))
+    config = site/'site_libs/mathjax/config/TeX-AMS-MML_HTMLorMML-full.js'      # names fonts that are not there, which browsers report as errors
+    config.write_text(NO_FONT.sub("local('none')", config.read_text(encoding='utf-8')), encoding='utf-8')
     for path in site.rglob('*.html'):       # formulas by the copy of MathJax in the site
         up = '../' * (len(path.relative_to(site).parts) - 1)
         text = path.read_text(encoding='utf-8')
@@ -102,10 +129,10 @@ def render(proc):
 
 
 class Page(HTMLParser):
-    "The ids, the links and the things loaded of an HTML page."
+    "The ids, the links, the things loaded and the texts of the pictures of an HTML page."
     def __init__(self, text):
         super().__init__()
-        self.ids, self.links, self.loads = set(), [], []
+        self.ids, self.links, self.loads, self.alts = set(), [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -114,12 +141,14 @@ class Page(HTMLParser):
         if tag == 'a' and 'href' in attrs: self.links.append(attrs['href'] or '')
         elif tag == 'link' and attrs.get('href'): self.loads.append(attrs['href'])
         if attrs.get('src'): self.loads.append(attrs['src'])
+        if tag == 'img': self.alts.append((attrs.get('alt') or '').strip())
 
 
-def check_addresses(site):
-    "Every link leads to a page and a place in it that exist, and no page loads anything from another host."
+def check_pages(site):
+    "Every link leads to a page and a place in it that exist, no page loads anything from another host, and every picture has a text."
     pages = {p: Page(p.read_text(encoding='utf-8')) for p in site.rglob('*.html')}
-    problems = []
+    problems = [f'{path.relative_to(site)}: a picture has no text that describes it (#| fig-alt: ...): {alt!r}'
+                for path, page in pages.items() for alt in page.alts if len(alt.split()) < MIN_WORDS]
     for path, page in pages.items():
         for address in page.links + page.loads:
             url = urlsplit(address)
@@ -135,7 +164,7 @@ def check_addresses(site):
     for path in (site/'site_libs').rglob('*.css'):
         problems += [f'{path.relative_to(site)}: loads {u}' for u in re.findall(r'(?:@import\s*|url\()["\']?(https?:[^)"\']+)', path.read_text(encoding='utf-8'))]
     if problems: sys.exit('\n'.join(sorted(set(problems))))
-    print(f'{len(pages)} pages: every link leads somewhere, nothing is loaded from another host')
+    print(f'{len(pages)} pages: every link leads somewhere, nothing is loaded from another host, {sum(len(p.alts) for p in pages.values())} pictures are described')
 
 
 def main():
@@ -148,8 +177,9 @@ def main():
         run(copy, '-c', 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=0)')
         write_source_pages(copy/'_proc')
         link_inside(copy/'_proc')
+        describe_figures(copy/'_proc')
         site = render(copy/'_proc')
-        check_addresses(site)
+        check_pages(site)
         shutil.rmtree(CFG.doc_path, ignore_errors=True)
         shutil.copytree(site, CFG.doc_path)
     print('the site is _docs/index.html; to search in it, serve it: python3 -m http.server -d _docs')

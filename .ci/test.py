@@ -5,11 +5,13 @@
 import argparse, ast, os, re, shutil, subprocess, sys, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from documented import undocumented
 from notebooks import ROOT, N_WORKERS, WIDGET, execute, find, get_config, in_parallel, nbformat, readme, readme_pictures, tidy
 from pyflakes.checker import Checker
 
 LIB = get_config().lib_path.name
 ABSOLUTE = re.compile(r'(?:^|[\s"\'(=])(/(?:[\w.-]+/)+[\w.-]+)')      # a path of somebody's machine
+MAX_MB = 25     # of the repository with the outputs it stores
 UNDEFINED = 'UndefinedName', 'UndefinedLocal', 'UndefinedExport', 'ImportStarUsage', 'ImportStarUsed'
 results = []    # True or False for each check so far
 
@@ -86,6 +88,14 @@ def readme_differences():
             if not Path(name).exists() or Path(name).read_bytes() != new.get(name)]
 
 
+def too_large():
+    "The largest files, if all that git keeps are too much."
+    files = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], capture_output=True, text=True, check=True).stdout.split('\0')
+    sizes = sorted(((Path(f).stat().st_size/2**20, f) for f in files if f and Path(f).is_file() and not Path(f).is_symlink()), reverse=True)
+    total = sum(size for size, _ in sizes)
+    return [f'{total:.1f} MB; the largest files are'] + [f'{size:.1f} MB {f}' for size, f in sizes[:5]] if total > MAX_MB else []
+
+
 def guarded(check, *args):
     "The problems that `check` finds; an error in it is one too."
     try: return check(*args)
@@ -97,6 +107,8 @@ def check_project():
     with ThreadPoolExecutor(N_WORKERS) as pool:
         for name, problems in pool.map(import_error, [p for p in modules() if p.name != '_modidx.py']): report(f'import {name}', problems)
     report('no undefined names', [line for p in modules() for line in guarded(undefined_names, p)])
+    report('public names are documented and shown', guarded(undocumented))
+    report(f'the repository has at most {MAX_MB} MB', guarded(too_large))
     report('notebooks are tidy', [line for p in find() for line in guarded(untidy, p)])
     report('README.md is the index notebook', guarded(readme_differences))
 

@@ -125,7 +125,7 @@ class TimmAugment:
         return torch.stack(images)
 
 # %% ../nbs/04_augment.ipynb #0c3b6db3
-AUGMENTATIONS = ('none', 'simple', 'v1', 'v2', *_timm_policies)
+AUGMENTATIONS = ('none', 'simple', 'v1', 'v2', *_timm_policies) # names that `get_augment` knows
 
 def get_augment(name, # one of `AUGMENTATIONS`, None, or a function of a batch (B,C,H,W) and a generator
                ): # function of a batch and a generator, or None

@@ -67,7 +67,7 @@ def normal_log_prob(eps:Tensor # (B,...) standardised values
 
 # %% ../nbs/01_core.ipynb #89c50c39
 def draw_normal(shape:tuple, # shape of the result
-                like:Tensor, # tensor whose dtype and device the result takes
+                like:Tensor, # any shape; the result takes its dtype and device
                 generator:torch.Generator=None, # source of randomness; default: torch's global one
                ) -> Tensor:
     "Standard normal noise drawn in float32 and cast, the same for every dtype."
@@ -81,7 +81,8 @@ class SharedNoise:
     def __init__(self, generator:torch.Generator, # in the same state in every process
                  rank:int, world_size:int): # this process, number of processes
         self.generator, self.rank, self.world_size = generator, rank, world_size
-    def draw_normal(self, shape:tuple, like:Tensor) -> Tensor:
+    def draw_normal(self, shape:tuple, like:Tensor) -> Tensor: # shape of this process's part, any shape → that shape
+        "This process's part of the noise, in the dtype and on the device of `like`."
         n = shape[0]
         return draw_normal((n*self.world_size, *shape[1:]), like, self.generator)[self.rank*n:(self.rank+1)*n]
 
@@ -108,6 +109,7 @@ def nonfinite_layer(model:nn.Module, # to be run
 
 # %% ../nbs/01_core.ipynb #b13e3569
 _palette = '#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #8C8C00 #6A3D9A #7F7F7F #222222'.split()
+# matplotlib's settings for every figure
 STYLE = {'figure.figsize': (4,3), 'figure.dpi': 80, 'savefig.dpi': 120, 'font.size': 9, 'axes.titlesize': 9, 'axes.spines.top': False,
          'axes.spines.right': False, 'legend.frameon': False, 'image.cmap': 'gray', 'image.interpolation': 'nearest'}
 

@@ -39,9 +39,11 @@ class CUB200:
         self.paths, self.labels = [self.folder/'images'/paths[i][0] for i in use], [int(labels[i][0])-1 for i in use]
         self.boxes = [self.box(*map(float, boxes[i])) for i in use]
         self.classes = [names[n][0].split('.', 1)[-1].replace('_', ' ') for n in sorted(names, key=int)]
-    def table(self, name): return {n: rest for n,*rest in map(str.split, (self.folder/f'{name}.txt').read_text().splitlines())}
+    def table(self, name): # of a text file: {number: the other words of its line}
+        return {n: rest for n,*rest in map(str.split, (self.folder/f'{name}.txt').read_text().splitlines())}
     @staticmethod
-    def box(x, y, w, h): return round(x), round(y), max(round(x+w), round(x)+1), max(round(y+h), round(y)+1)
+    def box(x, y, w, h): # left, top, width, height → left, top, right, bottom; pixels
+        return round(x), round(y), max(round(x+w), round(x)+1), max(round(y+h), round(y)+1)
 
 # %% ../nbs/06_cub_objectnet.ipynb #f837d3d2
 class ObjectNet:
@@ -83,7 +85,8 @@ def merge_classes(log_prob:Tensor, # (N,Y) log p(x|y), nats
 class NoImages:
     "Stands where a loader would; raises `ValueError` when it is used."
     def __init__(self, name:str): self.name = name # of the data set
-    def fail(self, *args): raise ValueError(f'{self.name} is for testing only: it has no training or validation images')
+    def fail(self, *args): # always
+        raise ValueError(f'{self.name} is for testing only: it has no training or validation images')
     __iter__ = __len__ = __getitem__ = fail
     dataset = property(fail)
 

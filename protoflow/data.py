@@ -19,7 +19,7 @@ from .core import check_images, check_labels
 # %% ../nbs/02_data.ipynb #cbdcaf46
 class Batch(list):
     "Indices of one batch, with the seed of its augmentation."
-    def __init__(self, indices, seed): super().__init__(indices); self.seed = seed
+    def __init__(self, indices, seed): super().__init__(indices); self.seed = seed # numbers of images, seed
 
 class ImageData:
     "Images `(N,C,H,W)` uint8 and labels `(N,)`; index with a number for one example, with a list for a batch."
@@ -101,18 +101,18 @@ def set_epoch(self:ImageLoader, seed:int, # of the training
 @dataclass
 class DataLoaders:
     "Training, validation and test loaders of one data set."
-    name:str
-    train:ImageLoader
+    name:str            # of the data set
+    train:ImageLoader   # learnt from
     valid:ImageLoader   # held out of the training set; watch it as you like
     test:ImageLoader    # looked at once, at the end
     classes:list        # names
 
     @property
-    def n_levels(self): return self.train.dataset.n_levels
+    def n_levels(self): return self.train.dataset.n_levels # grey levels
     @property
-    def n_classes(self): return len(self.classes)
+    def n_classes(self): return len(self.classes) # Y
     @property
-    def image_shape(self): return tuple(self.train.dataset.x.shape[1:])
+    def image_shape(self): return tuple(self.train.dataset.x.shape[1:]) # (C,H,W)
 
 # %% ../nbs/02_data.ipynb #f4dc5947
 def warp(x:Tensor, # (B,C,H,W) integers

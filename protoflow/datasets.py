@@ -92,6 +92,7 @@ class DataSource:
     augment:str = 'simple'  # of the training images, unless asked otherwise
     by_hand:bool = False    # must a person get it?
 
+# where each data set comes from, by name
 SOURCES = {
     'mnist': DataSource(_mnist, 'https://ossci-datasets.s3.amazonaws.com/mnist/', 'MNIST/raw/ with the four files *-ubyte, unzipped', augment='none'),
     'cifar10': DataSource(partial(_cifar, tv.CIFAR10), tv.CIFAR10.url, 'cifar-10-batches-py/, unpacked'),

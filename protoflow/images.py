@@ -22,7 +22,7 @@ from .core import check_labels
 from .data import DataLoaders, ImageData, ImageLoader
 
 # %% ../nbs/05_images.ipynb #7e3228db
-INTERPOLATIONS = ('bilinear', 'bicubic', 'lanczos')
+INTERPOLATIONS = ('bilinear', 'bicubic', 'lanczos') # PIL's, by name
 
 def fit_image(img, # PIL image
               size:tuple, # (height, width), pixels
@@ -63,14 +63,16 @@ class Pictures:
         self.source, self.size, self.channels, self.interpolation = source, tuple(size), channels, interpolation
         self.index = torch.arange(len(source)) if index is None else index
     @property
-    def shape(self): return (len(self.index), self.channels, *self.size)
+    def shape(self): return (len(self.index), self.channels, *self.size) # (n,C,H,W)
     def __len__(self): return len(self.index)
     def __getitem__(self, i):
         i = self.index[i]
         if i.ndim == 0: return self.read(i.item())
         if isinstance(self.source, Tensor) and self.source.shape[1:] == self.shape[1:]: return self.source[i]
         return torch.stack([self.read(j) for j in i.tolist()]) if len(i) else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
-    def take(self, i:Tensor): return Pictures(self.source, self.size, self.channels, self.interpolation, self.index[i])
+    def take(self, i:Tensor): # (m,) numbers in here
+        "Only some of these images."
+        return Pictures(self.source, self.size, self.channels, self.interpolation, self.index[i])
 
 # %% ../nbs/05_images.ipynb #c1fba9c8
 @patch

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 # %% ../nbs/03_shapes.ipynb #759da66f
-BODIES, MARKS = ('disc', 'square', 'triangle'), ('dot', 'bar', 'cross')
-SHAPE_CLASSES = [f'{body} with {mark}' for body in BODIES for mark in MARKS]
+BODIES, MARKS = ('disc', 'square', 'triangle'), ('dot', 'bar', 'cross') # names, in the order of the distances below
+SHAPE_CLASSES = [f'{body} with {mark}' for body in BODIES for mark in MARKS] # by number
 
 # %% ../nbs/03_shapes.ipynb #02ddd343
 def body_distance(u:Tensor, # (...) to the right, in radii
@@ -79,7 +79,7 @@ def _paint(inside_body, inside_mark, g, noise):
     return (x + noise*torch.randn(x.shape, generator=g)).clamp(0, 1)
 
 # %% ../nbs/03_shapes.ipynb #bbc83b6d
-SHAPE_PARTS = ('body', 'mark')
+SHAPE_PARTS = ('body', 'mark') # names of the masks
 
 @dataclass
 class Shapes:

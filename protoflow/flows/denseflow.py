@@ -156,7 +156,7 @@ class ChannelNormal(nn.Module):
         "Log density of each latent."
         eps = (z - self.loc)*torch.exp(-self.log_scale)
         return normal_log_prob(eps) - self.shape[1]*self.shape[2]*self.log_scale.sum()
-    def sample(self, n:int, temperature:float=1., generator=None) -> Tensor: # (n,C,H,W)
+    def sample(self, n:int, temperature:float=1., generator=None) -> Tensor: # how many → (n,C,H,W)
         "Draws, with the standard deviation times `temperature`."
         return self.loc + temperature*torch.exp(self.log_scale)*draw_normal((n, *self.shape), self.loc, generator)
 

@@ -133,7 +133,7 @@ def update(self:Moments, min_scale:float=1e-2, # floor of the standard deviation
 
 @patch
 def reseed(self:Moments, empty:Tensor, # (Y,K)
-           min_scale, only_means) -> int: # how many moved
+           min_scale:float, only_means:bool) -> int: # as in `update` → how many moved
     "Move one empty prototype of each class to the class's least likely latent, with the class's pooled covariance and one image's weight."
     classes = (empty.any(1) & self.worst_score.isfinite()).nonzero()[:,0]
     ks, moved = empty.int().argmax(1)[classes], torch.zeros_like(empty)
@@ -168,7 +168,7 @@ def _draw(batches, mixture, n_start, seed):
 # %% ../../nbs/2_prototypes/02_fitting.ipynb #941a0810
 @torch.no_grad()
 def start_kmeans(mixture:Mixture, # whose means are set
-                 batches, n_start, seed) -> bool: # were the latents drawn all there are?
+                 batches, n_start, seed) -> bool: # of (z, y); latents drawn from each class; of the draw → are these all there are?
     "Set the means by scikit-learn's k-means on latents drawn from each class."
     from sklearn.cluster import KMeans
     drawn, counts = _draw(batches, mixture, n_start, seed)

@@ -29,7 +29,8 @@ class ProtoFlowConfig:
     likelihood:str = 'total'      # of a class: 'total', the sum of its prototypes, or 'max', the best of them
     prototype_dropout:float = 0.  # probability that training ignores a prototype in a step
     latent_dropout:float = 0.     # probability that training zeroes a latent
-    def to_json(self) -> str: return json.dumps(dataclasses.asdict(self), indent=2)
+    def to_json(self) -> str: # what `from_json` reads
+        return json.dumps(dataclasses.asdict(self), indent=2)
     @classmethod
     def from_json(cls, text:str): # what `to_json` returned
         "The configuration that `to_json` wrote; what an older one lacks has its default."
@@ -99,12 +100,12 @@ def evaluate_batch(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
     return torch.stack(draws).logsumexp(0) - math.log(n_samples)
 
 @patch
-def predict_proba(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,Y)
+def predict_proba(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,C,H,W) integers, noise draws → (B,Y)
     "Probability of each class."
     return self.evaluate_batch(x, n_samples, generator).softmax(1)
 
 @patch
-def predict(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,) classes
+def predict(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,C,H,W) integers, noise draws → (B,) classes
     "The most probable class."
     return self.evaluate_batch(x, n_samples, generator).argmax(1)
 
@@ -112,14 +113,14 @@ def predict(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor
 @patch
 def log_prob(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
              y:Tensor=None, # (B,) classes; default: mixed over the uniform class prior
-             n_samples:int=1, generator=None) -> Tensor: # (B,) nats
+             n_samples:int=1, generator=None) -> Tensor: # noise draws → (B,) nats
     "Lower bound of log p(x), or of log p(x|y)."
     lp = self.evaluate_batch(x, n_samples, generator)
     if y is None: return lp.logsumexp(1) - math.log(lp.shape[1])
     return lp.gather(1, check_labels(y, lp.shape[1], len(x)).to(lp.device)[:,None])[:,0]
 
 @patch
-def bpd(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,) bits/dim
+def bpd(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,C,H,W) integers, noise draws → (B,) bits/dim
     "-log2 p(x) for each of an image's C·H·W numbers."
     return -self.log_prob(x, None, n_samples, generator)/(x[0].numel()*math.log(2))
 
@@ -131,7 +132,7 @@ def decode(self:ProtoFlow, z:Tensor, # (n,D) or (n,C',h,w)
     return self.flow.decode(z.reshape(len(z), *self.flow.latent_shape), **kwargs)
 
 @patch
-def prototype_images(self:ProtoFlow, factored='zero', **kwargs) -> Tensor: # (Y,K,C,H,W) int64
+def prototype_images(self:ProtoFlow, factored='zero', **kwargs) -> Tensor: # as in `DenseFlow.decode` → (Y,K,C,H,W) int64
     "Every prototype's mean, decoded."
     return self.decode(self.mixture.prototypes.flatten(0, 1), factored=factored, **kwargs).unflatten(0, self.mixture.active.shape)
 
