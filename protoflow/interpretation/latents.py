@@ -50,12 +50,12 @@ def _walk(model, z, factored, t) -> LatentPath: # z (n,C',h,w), factored: list o
 # %% ../../nbs/4_interpretation/02_latents.ipynb #28390b82
 def interpolate_latents(model, # ProtoFlow
                         a:Latents, b:Latents, # of one image each
-                        n:int=8, # pictures, the ends among them
+                        n=8, # pictures, the ends among them; or places (n,) between 0, which is `a`, and 1, which is `b`
                         z_path:str='spherical', factored_path:str='spherical', # of `z`, and of the factored part: or 'linear'
                        ) -> LatentPath:
     "The way from one latent to another."
-    if n < 2: raise ValueError(f'n {n}: expected at least the 2 ends')
-    t = torch.linspace(0, 1, n, dtype=torch.double)
+    if not isinstance(n, Tensor) and n < 2: raise ValueError(f'n {n}: expected at least the 2 ends')
+    t = n.double() if isinstance(n, Tensor) else torch.linspace(0, 1, n, dtype=torch.double)
     return _walk(model, mix_latents(a.z, b.z, t, z_path), [mix_latents(f, h, t, factored_path) for f,h in zip(a.factored, b.factored)], t)
 
 def interpolate_images(model, # ProtoFlow
