@@ -79,13 +79,13 @@ def cholesky(self:Mixture) -> Tensor:
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #852888d6
 @patch(as_prop=True)
 def log_weights(self:Mixture) -> Tensor:
-    "Logarithms of the weights `(Y,K)`; a pruned prototype has -inf."
-    return self.mix_logits.masked_fill(~self.active, -torch.inf).log_softmax(-1)
+    "Logarithms of the weights `(Y,K)`, as `precise` numbers; a pruned prototype has -inf."
+    return self.mix_logits.to(precise(self.mix_logits.device)).masked_fill(~self.active, -torch.inf).log_softmax(-1)
 
 @patch(as_prop=True)
 def weights(self:Mixture) -> Tensor:
     "Weights `(Y,K)`, which sum to one in each class."
-    return self.log_weights.detach().exp()
+    return self.log_weights.detach().exp().to(self.mix_logits)
 
 @patch(as_prop=True)
 def prototypes(self:Mixture) -> Tensor:
