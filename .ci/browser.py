@@ -137,11 +137,14 @@ LOOK = '''((width, dark, least) => {
   const behind = e => { const layers = []; for (let n = e; n; n = n.parentElement) { const c = parse(getComputedStyle(n).backgroundColor); if (c[3] > 0) layers.push(c); if (c[3] === 1) break; }
     return layers.reverse().reduce((under, c) => over(c, under), [255,255,255]); };
   if ((light(behind(document.body)) < .2) !== dark) out.push(`is not ${dark ? 'dark' : 'light'}`);
-  const faint = new Map(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const faint = new Map(), seen = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let n; n = walk.nextNode();) {
     const e = n.parentElement;
     if (!n.data.trim() || e.closest('script, style, noscript, svg, .MathJax_Preview, .MJX_Assistive_MathML')) continue;
+    const kind = say(e) + ' in ' + say(e.parentElement);
+    if (seen.has(kind)) continue;
     if (!e.checkVisibility({visibilityProperty: true, opacityProperty: true}) || e.getBoundingClientRect().width < 2) continue;
+    seen.add(kind);
     const style = getComputedStyle(e), back = behind(e), front = over(parse(style.color), back), [a, b] = [light(front), light(back)].sort((p, q) => q - p);
     if ((a + .05)/(b + .05) < least && !faint.has(say(e))) faint.set(say(e), `${((a + .05)/(b + .05)).toFixed(1)}: ${n.data.trim().slice(0, 40)}`);
   }
@@ -151,9 +154,10 @@ LOOK = '''((width, dark, least) => {
 
 
 def look(browser, address, pictures=None):
-    "Problems of one page, and what the pictures of it are named like."
+    "What is wrong with one page; `pictures` is how PNGs of it begin."
     problems = []
-    for (width, height), schemes in (PHONE, ('light', 'dark')), (DESK, ('dark', 'light')):
+    ways = [(PHONE, ('light', 'dark')), (DESK, ('dark', 'light'))]
+    for (width, height), schemes in ways[:1] if '/source/' in address else ways:       # sources are all alike
         browser.size(width, height)
         browser.scheme(schemes[0])
         browser.go(address)
