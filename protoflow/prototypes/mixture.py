@@ -77,6 +77,10 @@ def cholesky(self:Mixture) -> Tensor:
     return self.lower.tril(-1) + torch.diag_embed(self.log_scale.exp())
 
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #852888d6
+def precise(device) -> torch.dtype: # such as z.device
+    "float64, or float32 where a device lacks it."
+    return torch.float32 if torch.device(device).type == 'mps' else torch.float64
+
 @patch(as_prop=True)
 def log_weights(self:Mixture) -> Tensor:
     "Logarithms of the weights `(Y,K)`, as `precise` numbers; a pruned prototype has -inf."
@@ -93,10 +97,6 @@ def prototypes(self:Mixture) -> Tensor:
     return self.means.detach()
 
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #b96636cd
-def precise(device) -> torch.dtype: # such as z.device
-    "float64, or float32 where a device lacks it."
-    return torch.float32 if torch.device(device).type == 'mps' else torch.float64
-
 def _tiles(n, width, n_buffers, dtype, device, rows=1024, columns=512):
     "Slices over (n,width), each with buffers of its size that are used again and again."
     buffers = [torch.empty(rows*columns, dtype=dtype, device=device) for _ in range(n_buffers)]
