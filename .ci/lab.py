@@ -12,7 +12,7 @@ from browser import Browser, find_browser
 from notebooks import ROOT, WIDGET, directives, nbformat, why_not_run
 
 NOTEBOOKS = ('01_core', '1_flows/01_transforms', '1_flows/04_coupling', '2_prototypes/01_mixture', '2_prototypes/03_protoflow', '3_training/05_learner',
-             '4_interpretation/01_prototypes', '4_interpretation/04_explanations', '4_interpretation/08_explorer', '5_experiments/01_digits')
+             '4_interpretation/01_prototypes', '4_interpretation/04_explanations', '4_interpretation/10_explorer', '5_experiments/01_digits')
 SECONDS = 600       # that a notebook may take
 ERRORS = '''(() => { const cells = lab_notebook.content.model.cells, out = [];
   for (let i = 0; i < cells.length; i++) { const c = cells.get(i); if (c.type !== 'code') continue;

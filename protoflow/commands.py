@@ -15,7 +15,7 @@ from torch import Tensor
 from .core import class_color, show_grid
 from .images import Files, fit_image
 from .interpretation.explanations import Explanation, explain_data, show_explanation
-from .interpretation.report import png_bytes
+from .interpretation.pages import png_bytes
 from .prototypes.protoflow import ProtoFlow
 from .test import find_model, test_loaders
 from .train import OneLineParser, _option, choose_device, run_command
