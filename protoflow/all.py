@@ -40,6 +40,7 @@ from protoflow.interpretation.uncertainty import *
 from protoflow.interpretation.ood import *
 from protoflow.interpretation.explorer import *
 from protoflow.interpretation.pages import *
+from protoflow.interpretation.report import *
 
 # %% ../nbs/4_interpretation/14_all.ipynb #e4866026
 __all__ = [name for name in dir() if not name.startswith('_')]
