@@ -97,7 +97,7 @@ def part_doubt(m:Material) -> tuple: # heading, text, [(words, Figure)]
     "Calibration and abstention."
     proba = m.log_prob.softmax(1)
     confidence, prediction = proba.max(1)
-    return ('How sure it is', f'Left, how often the model is right when it says how sure it is; on the diagonal it would be calibrated. Right, how often it is right if it declines to answer where it is least sure. From {len(proba):,} test images.',
+    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated. Below, how often it is right if it declines to answer where it is least sure. From {len(proba):,} test images.',
             [('Reliability diagram', plot_reliability(reliability(proba, m.test.y))), ('Accuracy against the share of images answered', plot_abstention(abstention(confidence, prediction == m.test.y)))])
 
 def part_outside(m:Material) -> tuple: # heading, text, [(words, Figure)]
