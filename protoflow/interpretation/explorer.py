@@ -31,7 +31,7 @@ class Explorer:
         for c in controls.values(): c.observe(self.update, 'value')
         self.box = widgets.VBox([*controls.values(), self.message, self.picture])
         self.update()
-    def update(self, change=None):
+    def update(self, change=None): # what a control sends when it moves; not looked at
         "Draw with the values that the controls have now."
         try: self.picture.value, self.message.value = png_bytes(self.draw(**{k: c.value for k,c in self.controls.items()}), 100), ''
         except ValueError as e: self.message.value = _message(e)

@@ -62,7 +62,8 @@ def interpolate_images(model, # ProtoFlow
                        x:Tensor, # (2,C,H,W) integers: the ends
                        n:int=8, # pictures, the ends among them
                        seed:int=0, # of the flow's noise
-                       **paths) -> LatentPath: # `z_path`, `factored_path`
+                       **paths, # `z_path`, `factored_path`: as in `interpolate_latents`
+                      ) -> LatentPath:
     "The way from one image to another; the first and the last picture are these images, bit for bit."
     c, device = model.config.flow, next(model.parameters()).device
     check_images(x, (c.channels, c.height, c.width), c.n_levels)
@@ -93,7 +94,9 @@ def interpolate_prototypes(model, # ProtoFlow
                            ds=None, # ImageData; the nearest images lend their factored part; default: zeros
                            near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
                            seed:int=0, # of the flow's noise
-                           z_path:str='linear', **paths) -> LatentPath: # or 'spherical'; `factored_path`
+                           z_path:str='linear', # or 'spherical'
+                           **paths, # `factored_path`: as in `interpolate_latents`
+                          ) -> LatentPath:
     "The way from the mean of one prototype to that of another."
     ends = [_start(model, e, ds, near, seed) for e in (a, b)]
     return interpolate_latents(model, *(Latents(z, f, None) for z,f,_ in ends), n, z_path, **paths)

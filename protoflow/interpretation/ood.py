@@ -67,7 +67,7 @@ def ood_statistics(model, # ProtoFlow
     return {k: check_values(torch.cat([r[k] for r in rows]), f'statistics {k!r}') for k in rows[0]}
 
 # %% ../../nbs/4_interpretation/07_out_of_distribution.ipynb #96c2e521
-JOINT_STATISTICS = ('bpd', 'latent', 'factored', 'png')
+JOINT_STATISTICS = ('bpd', 'latent', 'factored', 'png')      # that the joint score is made of
 
 @dataclass
 class Typical:
@@ -75,7 +75,7 @@ class Typical:
     mean:dict          # statistic → float
     std:dict           # statistic → float
     covariance:Tensor  # (4,4) of the statistics in `JOINT_STATISTICS`
-    n_images:int
+    n_images:int       # that these are of
 
 def fit_typical(statistics:dict # of training images, what `ood_statistics` returned
                ) -> Typical:

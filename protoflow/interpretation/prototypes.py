@@ -196,7 +196,8 @@ def reencode_prototypes(model, # ProtoFlow
                         factored:str=None, # 'zero', 'sample' or 'nearest'; default: 'nearest' if there is `ds`, else 'zero'
                         temperature:float=0., # of the prototype itself: 0 is its mean, 1 a sample of it
                         seed:int=0, # of all noise
-                        near:Tensor=None) -> dict: # near: (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
+                        near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
+                       ) -> dict:
     "How often decoded prototypes, encoded again, are assigned to their class and to themselves, and (Y,K,Y,K) to which."
     mixture, device, K = model.mixture, next(model.parameters()).device, model.mixture.active.shape[1]
     g = torch.Generator(device).manual_seed(seed)

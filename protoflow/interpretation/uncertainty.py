@@ -139,7 +139,7 @@ class VarianceFit:
     high:float        # choose a factor in low..high
     factors:Tensor    # (F,) that were tried
     nll:Tensor        # (F,) nats, mean over images
-    n_images:int
+    n_images:int      # that it was fitted to
 
 def fit_variance(terms:VarianceTerms, # of validation images
                  low:float=0.05, high:float=20., n:int=201, # factors that are tried, evenly in their logarithm
@@ -188,7 +188,7 @@ class Abstention:
     coverage:Tensor    # (T,) share of images with at least that confidence
     accuracy:Tensor    # (T,) of these
     aurc:float         # mean risk over the coverages 1/N, 2/N, …, 1
-    n_images:int
+    n_images:int       # N, answered or not
 
 def abstention(confidence:Tensor, # (N,) higher: surer
                right:Tensor, # (N,) bool: is the prediction right?

@@ -254,7 +254,8 @@ def collapse_report(mixture:Mixture, # after a fit
     return said
 
 @torch.no_grad()
-def chosen_by(mixture:Mixture, batches) -> Tensor: # (Y,K)
+def chosen_by(mixture:Mixture, batches, # of (z, y)
+             ) -> Tensor: # (Y,K)
     "For how many images of its class each prototype is the most likely; an image without a label chooses among all."
     total = torch.zeros_like(mixture.active, dtype=torch.long)
     for z,y in batches:

@@ -153,7 +153,7 @@ class PruningScores:
     "Scores with fewer and fewer prototypes, in the order in which they go."
     by:str            # score that says which goes next
     kept:list         # prototypes
-    accuracy:list
+    accuracy:list     # share of images that are right
     ece:list          # calibration error, 15 bins
     nll:list          # nats, surprise at the label
     bpd:list          # bits/dim
