@@ -39,7 +39,7 @@ def _write(fig, path): # a figure, the file
     return path
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #3631378d
-def samples_parser(prog='protoflow_samples'):
+def samples_parser(prog='protoflow_samples'): # name of the program, in what it says
     "All options of `protoflow_samples`."
     parser = OneLineParser(prog=prog, description='Draw the prototypes of a ProtoFlow, and images sampled from them, a row for each class.')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=_checkpoint_help)
@@ -118,7 +118,7 @@ def find_image(said:str, # path of a file, or 'test:12'
     return test[i]
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #8bb990db
-def explain_parser(prog='protoflow_explain'):
+def explain_parser(prog='protoflow_explain'): # name of the program, in what it says
     "All options of `protoflow_explain`."
     parser = OneLineParser(prog=prog, description='Explain why images get their classes.')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=_checkpoint_help)
@@ -129,7 +129,8 @@ def explain_parser(prog='protoflow_explain'):
     _common_options(parser, 'explanations')
     return parser
 
-def explanation_numbers(e:Explanation) -> dict: # what JSON can hold
+def explanation_numbers(e:Explanation # of one image
+                       ) -> dict: # what JSON can hold
     "The numbers of an explanation, classes by their names."
     names, (K, two) = e.config.classes, (len(e.contributions)//2, (e.prediction, e.runner_up))
     return dict(prediction=names[e.prediction], runner_up=names[e.runner_up], label=None if e.label is None else names[e.label], probability=dict(zip(names, e.proba.tolist())),
@@ -137,7 +138,8 @@ def explanation_numbers(e:Explanation) -> dict: # what JSON can hold
                 contributions_nats=[dict(label=names[two[i//K]], prototype=i%K, nats=v) for i,v in enumerate(e.contributions.tolist())], heatmap_nats=e.heatmap.tolist())
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #862b3300
-def explain_images(args, model, loaders) -> list: # of (word, Explanation)
+def explain_images(args, model, loaders # function that returns `DataLoaders`
+                  ) -> list: # of (word, Explanation)
     "An explanation of each image that can be read; of the others a line on what is wrong."
     done, ds = [], loaders().train.dataset if args.nearest else None
     near = None if ds is None else model.nearest_examples(ds, seed=args.seed)

@@ -22,7 +22,9 @@ from .training.metrics import collect, scores
 # %% ../nbs/3_training/07_test.ipynb #dfdfc0b0
 class Seen:
     "A loader whose images are looked at through a function."
-    def __init__(self, dl, look): self.dl, self.look = dl, look
+    def __init__(self, dl, # batches of images and labels
+                 look): # function of a batch of images
+        self.dl, self.look = dl, look
     def __iter__(self): return ((self.look(x), y) for x,y in self.dl)
     def __len__(self): return len(self.dl)
 
@@ -72,7 +74,7 @@ def prototype_scores(model:ProtoFlow, dl, # batches of images and labels
                  purity=right[i].item()/won[i].item() if won[i] else None) for i,(y,k) in enumerate(rows)]
 
 # %% ../nbs/3_training/07_test.ipynb #7df94cac
-def testing_parser(prog='protoflow_test'):
+def testing_parser(prog='protoflow_test'): # name of the program, in what it says
     "All options of a test."
     parser = OneLineParser(prog=prog, description='Score a ProtoFlow on its test images.')
     _option(parser, '--resume', metavar='CHECKPOINT', required=True, help='checkpoint, run folder, released ProtoFlow, or the name of a pretrained model')
@@ -135,7 +137,9 @@ def view_of(args, dls): # function of a batch and a generator
     if augment is None: raise ValueError(f'--tta: {"none" if args.augmentation else dls.name + " trains without augmentation, which"} leaves all views the same; choose another with --augmentation')
     return augment
 
-def score_part(args, model, dl, augment=None) -> dict: # augment: of `view_of`, for --tta
+def score_part(args, model, dl, # batches of images and labels
+               augment=None, # of `view_of`, for --tta
+              ) -> dict: # name → score
     "All scores on one part of the data."
     if args.sanity_check: dl = FirstBatches(dl)
     log_prob, y = collect(model, dl, args.num_samples, args.seed, progress=True)

@@ -22,11 +22,11 @@ class StopTraining(Exception):
 class Callback:
     "Something to do at certain moments of a training."
     order = 0
-    def before_fit(self, learner): pass
-    def after_step(self, learner): pass
-    def on_nonfinite(self, learner): pass
-    def after_epoch(self, learner): pass
-    def after_fit(self, learner): pass
+    def before_fit(self, learner): "Once, when everything is ready to train."
+    def after_step(self, learner): "After each update of the weights."
+    def on_nonfinite(self, learner): "In place of an update, if the loss or the gradient is not finite."
+    def after_epoch(self, learner): "After each validation."
+    def after_fit(self, learner): "At the end, also of a training that was stopped."
     def state(self): return None        # to be kept in a checkpoint
     def load_state(self, state): pass   # what `state` returned
 
@@ -75,6 +75,7 @@ class Checkpoints(Callback):
         self.scores[f'step-{learner.n_steps:08d}'] = learner.history[-1][self.best_by]
         self.save(learner)
     def save(self, learner):
+        "Write a checkpoint now, and delete those that are neither of the newest two nor of the best."
         if learner.rank > 0: return
         save_training(learner.model, self.folder, learner.n_steps, learner.state(), learner.history[-1] if learner.history else None)
         keep = {p.name for p in checkpoints(self.folder)[-2:]} | set(self.best())

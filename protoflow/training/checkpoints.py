@@ -135,7 +135,8 @@ def save_training(model:ProtoFlow, # to save
     write_atomically(path, write)
     return path
 
-def checkpoints(folder) -> list: # of all checkpoints of a training
+def checkpoints(folder # of all checkpoints of a training
+               ) -> list: # of paths
     "The checkpoints in a folder, oldest first."
     return sorted(Path(folder).glob('step-*')) if Path(folder).is_dir() else []
 
@@ -154,7 +155,7 @@ def load_training(path # of a checkpoint that `save_training` wrote
         raise ValueError(f'{e}. ' + (f'The checkpoint before it is {earlier[-1]}' if earlier else 'There is none before it')) from e
 
 # %% ../../nbs/3_training/03_checkpoints.ipynb #1c506f9d
-PRETRAINED = Path(protoflow.__file__).parent/'pretrained'
+PRETRAINED = Path(protoflow.__file__).parent/'pretrained'      # a folder for each model that comes with the package
 
 def pretrained_names() -> list: # of names
     "The models that come with the package."

@@ -31,6 +31,7 @@ def warmup_cosine(step:int, # of the optimizer, from 0
     return 0.5*(1 + math.cos(math.pi*(step-n_warmup)/max(1, n_steps-n_warmup)))
 
 # %% ../../nbs/3_training/05_learner.ipynb #acb887e0
+# which parameters move: `flow` is all of the flow, the others are those of the mixtures
 TRAINABLE = {'all': ('flow', 'loc', 'log_scale', 'lower', 'mix_logits'), 'flow': ('flow',), 'gmm': ('loc', 'log_scale', 'lower', 'mix_logits'), 'all_means': ('flow', 'loc')}
 
 def parameter_groups(model, # ProtoFlow; parameters that are not trained stop asking for gradients
@@ -48,6 +49,7 @@ def parameter_groups(model, # ProtoFlow; parameters that are not trained stop as
     return [g for g in groups if g['params']]
 
 # %% ../../nbs/3_training/05_learner.ipynb #2016f7b1
+# name → function of the learner, the output of the model, (B,) labels and the second view (B,C,H,W) or None; each returns a scalar
 LOSSES = {'elbo_loss2': lambda l, out, y, view: label_bpd(out, y, l.n_dims),
           'elbo_loss': lambda l, out, y, view: base_bpd(out, l.model.flow.base, l.n_dims),
           'consistency_loss': lambda l, out, y, view: consistency_loss(out, l.predict(view), l.n_dims, consistency_ramp(l.epoch, rampup=l.consistency_rampup)),
@@ -105,7 +107,9 @@ def prepare(self:Learner):
     self.callbacks = sorted([FiniteGuard(), CollapseReport(), *self.callbacks, *([Progress()] if self.progress else [])], key=lambda c: c.order)
 
 @patch(as_prop=True)
-def steps_per_epoch(self:Learner): return len(self.dls.train)
+def steps_per_epoch(self:Learner) -> int:
+    "Batches in a pass over the training images."
+    return len(self.dls.train)
 
 @patch
 def call(self:Learner, moment:str): # name of a method of `Callback`
@@ -253,7 +257,9 @@ def validate(self:Learner):
 
 # %% ../../nbs/3_training/05_learner.ipynb #395134bc
 @patch
-def begin(self:Learner, n_epochs, warmup_epochs):
+def begin(self:Learner, n_epochs:int, # passes over the training images, those before a resume included
+          warmup_epochs:float, # of them warming up, at most a quarter of all
+         ):
     "Make everything ready: sizes of the schedule and, if this is the first step, the start."
     if n_epochs < 1: raise ValueError(f'n_epochs {n_epochs}: expected at least 1')
     if self.deterministic: torch.use_deterministic_algorithms(True)

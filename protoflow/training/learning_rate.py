@@ -24,7 +24,8 @@ def smoothed(losses:list, # of the steps
         out.append(total/weight)
     return out
 
-def exploded(losses:list) -> bool: # losses: of the steps so far
+def exploded(losses:list # of the steps so far
+            ) -> bool:
     "True if the last loss is not finite, or the smoothed ones have risen by three times the least of them."
     s = smoothed(losses)
     return not math.isfinite(losses[-1]) or s[-1] > min(s) + 3*max(1, abs(min(s)))
