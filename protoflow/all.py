@@ -33,6 +33,7 @@ from protoflow.training.learner import *
 from protoflow.interpretation.prototypes import *
 from protoflow.interpretation.heatmaps import *
 from protoflow.interpretation.explanations import *
+from protoflow.interpretation.faithfulness import *
 from protoflow.interpretation.report import *
 
 # %% ../nbs/4_interpretation/11_all.ipynb #e4866026
