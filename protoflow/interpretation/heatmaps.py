@@ -28,7 +28,7 @@ def log_density_map(mixture, # Mixture
     else: scale = mixture.scales[y,k].to(z); unit = offset/scale
     return (-0.5*(unit**2 + math.log(2*math.pi)) - scale.log()).view(z.shape).sum(-3)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #8828687e
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #7532107f
 @torch.no_grad()
 def latent_heatmap(mixture, # Mixture
                    z:Tensor, # (B,C',h,w) latents
@@ -46,7 +46,7 @@ def latent_heatmap(mixture, # Mixture
             heat[i] += sign*(torch.einsum('bk,kbhw->bhw', r, maps) + rest[:,None,None]/maps[0,0].numel())
     return heat
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #875e1f72
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #362466cb
 def to_pixels(heat:Tensor, # (B,h,w)
               height:int, width:int, # of the image, multiples of h and w
              ) -> Tensor: # (B,height,width), with the same sums
@@ -55,7 +55,7 @@ def to_pixels(heat:Tensor, # (B,h,w)
     if (f*heat.shape[1], g*heat.shape[2]) != (height, width): raise ValueError(f'a map of {heat.shape[1]}×{heat.shape[2]} on {height}×{width} pixels: expected multiples')
     return heat.repeat_interleave(f, 1).repeat_interleave(g, 2)/(f*g)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #b0762e89
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #6dcc1a88
 class SameNoise:
     "A generator for `draw_normal` that gives every example of a batch the same noise."
     def __init__(self, seed:int, device): self.generator = torch.Generator(device).manual_seed(seed)
@@ -71,7 +71,7 @@ def asked(out, # ProtoFlowOutput
     own = log_prob[rows,y] if k is None else out.component_log_prob[rows,y,k]
     return own + out.ldj if other is None else own - log_prob[rows,other]
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #463881c0
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #9cbca922
 def _rows(n, v): return None if v is None else v.repeat_interleave(n)   # (B,) → (B·n,)
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def evidence(model, # ProtoFlow
              x:Tensor, # (B,N,C,H,W) integers: N variants of each image
              y:Tensor, other:Tensor=None, k:Tensor=None, # (B,) see `asked`
              seeds=(0,), # of the noise draws to average over
-             bs:int=256, # images at once
+             bs:int=64, # images at once
             ) -> Tensor: # (B,N) nats, float64 on the CPU
     "What the model answers for each variant, in evaluation mode."
     (B, N), device, training = x.shape[:2], next(model.parameters()).device, model.training
@@ -88,7 +88,7 @@ def evidence(model, # ProtoFlow
     try: return torch.stack([torch.cat([asked(model(xs, SameNoise(s, device)), *ask).cpu().double() for xs,*ask in parts]) for s in seeds]).mean(0).view(B, N)
     finally: model.train(training)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #57c186c7
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #368eb020
 FILLS = ('edge', 'grey', 'blur', 'other')
 
 @torch.no_grad()
@@ -111,7 +111,7 @@ def fill_in(model, # ProtoFlow
     k = model.mixture.component_log_prob(latents.z)[rows,other.to(device)].argmax(1)
     return model.decode(model.mixture.means[other.to(device),k], factored=latents).to(x)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #03d8637f
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #0f5720e9
 def masked_evidence(model, # ProtoFlow
                     x:Tensor, fill:Tensor, # (B,C,H,W) integers: images, and what takes the place of their pixels
                     keep:Tensor, # (N,H,W) or (B,N,H,W) bool: True where a pixel stays
@@ -122,7 +122,7 @@ def masked_evidence(model, # ProtoFlow
     keep = keep.expand(len(x), *keep.shape[-3:])
     return evidence(model, torch.where(keep[:,:,None], x[:,None], fill[:,None]), y, other, k, seeds)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #d3ed15b7
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #510d53b8
 def occlusion_heatmap(model, # ProtoFlow
                       x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
                       fill='edge', # one of `FILLS`, or a tensor like `x`
@@ -137,7 +137,7 @@ def occlusion_heatmap(model, # ProtoFlow
     patch = patch.cpu().double()
     return torch.einsum('bn,nhw->bhw', (e[:,:1] - e[:,1:])/patch.sum((1,2)), patch)/patch.sum(0)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #436b431a
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #62ce7bb1
 def random_orders(height:int, width:int, # pixels
                   cell:int, # pixels of a cell's side
                   n:int, # orders
@@ -152,7 +152,7 @@ def random_orders(height:int, width:int, # pixels
         ranks += [rank, rank.max() - rank]
     return ranks[:n]
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #68021e10
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #d65488d9
 def order_seeds(n_orders:int, seed:int=0) -> list: # orders, seed of the heatmap → (n_orders,)
     "The noise of each order: an order and its reverse share theirs."
     return [seed*1_000_003 + i//2 for i in range(n_orders)]
@@ -174,7 +174,7 @@ def shapley_heatmap(model, # ProtoFlow
         heat = heat + (gain/moved.clamp_min(1e-9))[:,rank]*change/n_orders
     return heat
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #78092f7d
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #1914631b
 def gradient_heatmap(model, # ProtoFlow
                      x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
                      fill='edge', # one of `FILLS`, or a tensor like `x`: where the path starts
@@ -189,7 +189,7 @@ def gradient_heatmap(model, # ProtoFlow
     parts = [[None if t is None else t[i:i+bs] for t in (x, fill, y, other, k)] for i in range(0, len(x), bs)]
     return torch.cat([sum(_path(model, part, rank, n_steps, s) for rank,s in zip(ranks, order_seeds(n_orders, seed)))/n_orders for part in parts])
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #9d973990
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #b85adfb7
 def pixel_gradient(model, # ProtoFlow, in evaluation mode
                    x:Tensor, v:Tensor, # (B,C,H,W) integers, which decide the noise, and the values in 0..1 to take in their place
                    seed:int, # of the noise
@@ -212,7 +212,7 @@ def _path(model, part, rank, n_steps, seed):
         return sum((pixel_gradient(model, x, start + (a+b)/2*(end-start), seed, *ask)*(end-start)*(b-a)).sum(1) for a,b in zip(alpha[:-1], alpha[1:])).double().cpu()
     finally: model.train(training)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #ba7324f2
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #b096777c
 def top_two(model, # ProtoFlow
             x:Tensor, # (B,C,H,W) integers
             n_samples:int=4, # noise draws
@@ -234,7 +234,7 @@ def spread_heatmap(model, # ProtoFlow
     latent = lambda s: model.flow.encode(x.to(device), SameNoise(s, device), torch.float32).z
     return to_pixels(torch.stack([latent_heatmap(model.mixture, latent(s), y.to(device), other.to(device)) for s in seeds]).mean(0).double().cpu(), *x.shape[-2:])
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #e2f64c25
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #0c44035f
 HEATMAPS = dict(spread=spread_heatmap, occlusion=occlusion_heatmap, shapley=shapley_heatmap, gradients=gradient_heatmap)
 
 def heatmap(model, # ProtoFlow
@@ -252,7 +252,7 @@ def heatmap(model, # ProtoFlow
         if isinstance(other, str): other = torch.where(first == y, second, first)
     return HEATMAPS[how](model, x, y, other, **kwargs)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #727629bf
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #bd5020c6
 def draw_heatmap(ax, # matplotlib axes
                  x:Tensor, # (C,H,W) integers
                  heat:Tensor, # (H,W) nats
@@ -268,7 +268,7 @@ def draw_heatmap(ax, # matplotlib axes
     strength = (heat.abs()/(top or heat.abs().quantile(0.98).clamp_min(1e-12))).clamp(0, 1).numpy()
     ax.imshow((heat > 0).numpy(), cmap=ListedColormap([class_color(other), class_color(y)]), vmin=0, vmax=1, alpha=0.9*strength, interpolation='nearest')
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #4e5302ca
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #6beff404
 def show_heatmaps(model, # ProtoFlow
                   x:Tensor, # (B,C,H,W) integers; a few
                   hows=('shapley','gradients','occlusion','spread'), # names in `HEATMAPS`
