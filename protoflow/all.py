@@ -38,6 +38,7 @@ from protoflow.interpretation.explanations import *
 from protoflow.interpretation.counterfactuals import *
 from protoflow.interpretation.uncertainty import *
 from protoflow.interpretation.ood import *
+from protoflow.interpretation.faithfulness import *
 from protoflow.interpretation.explorer import *
 from protoflow.interpretation.pages import *
 from protoflow.interpretation.report import *

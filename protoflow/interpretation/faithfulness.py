@@ -8,7 +8,7 @@ __all__ = ['BASELINES', 'CO12', 'random_heatmap', 'gradient_input_heatmap', 'pix
            'show_randomisation', 'stability', 'prototype_purity', 'faithfulness', 'faithfulness_table',
            'show_faithfulness', 'co12_table']
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #c90ad0fd
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #a4869e07
 import copy
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ..core import class_color, figure
 from .heatmaps import HEATMAPS, SameNoise, fill_in, pixel_gradient, top_two
 from ..prototypes.protoflow import LatentBatches
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #2ea44af7
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #093e8fdb
 def random_heatmap(model, x:Tensor, y=None, other=None, k=None, # (B,C,H,W); what is asked does not matter
                    seed:int=0) -> Tensor: # (B,H,W)
     "Uniform noise: what any map must beat."
@@ -39,7 +39,7 @@ def gradient_input_heatmap(model, # ProtoFlow
 
 BASELINES = {'random': random_heatmap, 'gradient × input': gradient_input_heatmap}
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #525ddcf3
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #c344961e
 @torch.no_grad()
 def pixel_curve(model, # ProtoFlow
                 x:Tensor, heat:Tensor, y:Tensor, # (B,C,H,W) integers, (B,H,W), (B,) classes
@@ -47,7 +47,7 @@ def pixel_curve(model, # ProtoFlow
                 fill='blur', # one of `FILLS` but 'other', or a tensor like `x`
                 n_steps:int=16, # of as many pixels each
                 seeds=(0,), # of the noise draws to average over
-                bs:int=256, # images at once
+                bs:int=64, # images at once
                ) -> Tensor: # (B,n_steps+1) in 0..1
     "Probability of class `y` while pixels come or go in the order of their heat."
     fill, device = (fill_in(model, x, fill) if isinstance(fill, str) else fill), next(model.parameters()).device
@@ -63,7 +63,7 @@ def area(curve:Tensor # (...,S+1), evenly spaced over 0..1
     "Area under a curve, by trapezoids."
     return torch.trapezoid(curve, dx=1/(curve.shape[-1]-1), dim=-1)
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #cbe0e989
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #caee301e
 _colours = lambda names: {name: '#9A9A9A' if name == 'random' else '#444444' if name in BASELINES else class_color(i) for i,name in enumerate(sorted(names, key=lambda n: n in BASELINES))}
 
 def show_curves(curves:dict # name → (deletion (B,S+1), insertion (B,S+1)), of `pixel_curve`
@@ -74,11 +74,11 @@ def show_curves(curves:dict # name → (deletion (B,S+1), insertion (B,S+1)), of
         for name,colour in _colours(curves).items():
             c = curves[name][i].mean(0)
             ax.plot(torch.linspace(0, 100, len(c)), c, color=colour, ls='--' if name in BASELINES else '-', label=f'{name}  {area(c):.2f}')
-        ax.set_title(title); ax.set_xlabel('pixels taken out, %' if i == 0 else 'pixels put in, %'); ax.legend(fontsize=7, title='area', title_fontsize=7)
+        ax.set_title(title, fontsize=9); ax.set_xlabel('pixels taken out, %' if i == 0 else 'pixels put in, %'); ax.legend(fontsize=7, title='area', title_fontsize=7)
     axs[0].set_ylabel('probability of the class'); axs[0].set_ylim(0, 1.02)
     return fig
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #580cd54e
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #11c2289a
 def pointing_game(heat:Tensor, mask:Tensor # (B,H,W), (B,H,W) bool
                  ) -> Tensor: # (B,) 0 or 1, or in between for ties
     "Does the hottest pixel lie in the mask? Tolerance: 0 pixels."
@@ -98,7 +98,7 @@ def relevance_rank(heat:Tensor, mask:Tensor # (B,H,W), (B,H,W) bool
     n = mask.flatten(1).sum(1)
     return ((rank < n[:,None]) & mask.flatten(1)).sum(1)/n
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #86818d0d
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #bc204a83
 def rank_correlation(a:Tensor, b:Tensor # (B,H,W), (B,H,W)
                     ) -> Tensor: # (B,) in -1..1
     "Spearman's correlation over the pixels of each pair of maps."
@@ -118,7 +118,7 @@ def shuffled_models(model, # ProtoFlow
             for p in part.parameters(): p.copy_(p.flatten()[torch.randperm(p.numel(), generator=g).to(p.device)].view_as(p))
         yield name, copy.deepcopy(model)
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #c5d3b560
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #a53caf7d
 def randomisation(model, # ProtoFlow
                   x:Tensor, y:Tensor, other:Tensor, # (B,C,H,W) integers, (B,) classes
                   make=HEATMAPS['shapley'], # function (model, x, y, other) that makes the maps
@@ -143,7 +143,7 @@ def show_randomisation(left:dict # method → what `randomisation` returned
     ax.set_xlabel('weights shuffled from the top down to'); ax.set_ylabel('rank correlation'); ax.legend(fontsize=7)
     return fig
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #7ee54eb9
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #11de0510
 def stability(model, # ProtoFlow
               x:Tensor, y:Tensor, other:Tensor, # (B,C,H,W) integers, (B,) classes
               make=HEATMAPS['shapley'], # function (model, x, y, other, seed=) that makes the maps
@@ -156,23 +156,26 @@ def stability(model, # ProtoFlow
     own = make(model, x, y, other, seed=seed)
     return dict(noise=rank_correlation(own, make(model, x, y, other, seed=seed+1)), pixels=rank_correlation(own, make(model, moved, y, other, seed=seed)))
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #7708e0ac
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #e2182d5f
 @torch.no_grad()
 def prototype_purity(model, # ProtoFlow
                      ds, # ImageData
                      k:int=5, # nearest images
+                     by:str='density', # nearest: 'density' of the prototype there, or its 'share' in that of all prototypes of all classes
                      seed:int=0, # of the flow's noise
                      bs:int=256, # images at once
                     ) -> Tensor: # (Y,K) in 0..1; NaN for a pruned prototype
     "Share of a prototype's nearest images that have its label."
     if not 1 <= k <= len(ds): raise ValueError(f'k {k}: expected 1..{len(ds)} images')
+    if by not in ('density', 'share'): raise ValueError(f"by {by!r}: expected 'density' or 'share'")
     batches = [(ds.x[i], ds.y[i]) for i in torch.arange(len(ds)).split(bs)]
-    lp = torch.cat([model.mixture.log_normal(z).cpu() for z,_ in LatentBatches(model, batches, seed)])         # (N,Y,K)
+    lp = torch.cat([model.mixture.component_log_prob(z).cpu() for z,_ in LatentBatches(model, batches, seed)])         # (N,Y,K)
+    if by == 'share': lp = lp - lp.flatten(1).logsumexp(1)[:,None,None]
     near = ds.y[lp.topk(k, dim=0).indices]
     purity = (near == torch.arange(lp.shape[1])[:,None]).double().mean(0)
     return purity.masked_fill(~model.mixture.active.cpu(), float('nan'))
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #d5c2aabf
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #5a1c5f4c
 def faithfulness(model, # ProtoFlow
                  x:Tensor, # (B,C,H,W) integers
                  objects:Tensor=None, # (B,H,W) bool: where the object is; default: not known
@@ -191,7 +194,7 @@ def faithfulness(model, # ProtoFlow
         for fill in fills: r.update({f'{what}, {fill}': area(pixel_curve(model, x, heat, y, what == 'insertion', fill, n_steps)) for what in ('deletion', 'insertion')})
     return results
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #f30bab67
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #2731c287
 def faithfulness_table(results:dict # of `faithfulness`
                       ) -> str: # Markdown
     "Mean ± standard error over images: a row for each method."
@@ -212,7 +215,7 @@ def show_faithfulness(results:dict # of `faithfulness`
     axs[0,0].set_yticks(range(len(colours)), list(colours), fontsize=8); axs[0,0].invert_yaxis()
     return fig
 
-# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #0be9b6b6
+# %% ../../nbs/4_interpretation/08_faithfulness.ipynb #cd1729e9
 CO12 = {'correctness': ('is it true of the model?', ''),
         'completeness': ('does it say all?', 'the split over prototypes and over latent positions adds up to the logit difference; `shapley` adds up to the change from the filled-in image'),
         'consistency': ('same input, same explanation?', 'with the same seed every draw is the same'),

@@ -9,7 +9,7 @@ __all__ = ['FILLS', 'HEATMAPS', 'log_density_map', 'latent_heatmap', 'to_pixels'
            'show_heatmaps']
 
 # %% ../../nbs/4_interpretation/03_heatmaps.ipynb #e171b735
-import math
+import math, textwrap
 import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
@@ -28,7 +28,7 @@ def log_density_map(mixture, # Mixture
     else: scale = mixture.scales[y,k].to(z); unit = offset/scale
     return (-0.5*(unit**2 + math.log(2*math.pi)) - scale.log()).view(z.shape).sum(-3)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #52129ba2
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #7532107f
 @torch.no_grad()
 def latent_heatmap(mixture, # Mixture
                    z:Tensor, # (B,C',h,w) latents
@@ -46,7 +46,7 @@ def latent_heatmap(mixture, # Mixture
             heat[i] += sign*(torch.einsum('bk,kbhw->bhw', r, maps) + rest[:,None,None]/maps[0,0].numel())
     return heat
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #00475737
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #362466cb
 def to_pixels(heat:Tensor, # (B,h,w)
               height:int, width:int, # of the image, multiples of h and w
              ) -> Tensor: # (B,height,width), with the same sums
@@ -55,7 +55,7 @@ def to_pixels(heat:Tensor, # (B,h,w)
     if (f*heat.shape[1], g*heat.shape[2]) != (height, width): raise ValueError(f'a map of {heat.shape[1]}×{heat.shape[2]} on {height}×{width} pixels: expected multiples')
     return heat.repeat_interleave(f, 1).repeat_interleave(g, 2)/(f*g)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #e7f027dd
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #6dcc1a88
 class SameNoise:
     "A generator for `draw_normal` that gives every example of a batch the same noise."
     def __init__(self, seed:int, device): self.generator = torch.Generator(device).manual_seed(seed)
@@ -71,7 +71,7 @@ def asked(out, # ProtoFlowOutput
     own = log_prob[rows,y] if k is None else out.component_log_prob[rows,y,k]
     return own + out.ldj if other is None else own - log_prob[rows,other]
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #f68e986b
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #9cbca922
 def _rows(n, v): return None if v is None else v.repeat_interleave(n)   # (B,) → (B·n,)
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def evidence(model, # ProtoFlow
              x:Tensor, # (B,N,C,H,W) integers: N variants of each image
              y:Tensor, other:Tensor=None, k:Tensor=None, # (B,) see `asked`
              seeds=(0,), # of the noise draws to average over
-             bs:int=256, # images at once
+             bs:int=64, # images at once
             ) -> Tensor: # (B,N) nats, float64 on the CPU
     "What the model answers for each variant, in evaluation mode."
     (B, N), device, training = x.shape[:2], next(model.parameters()).device, model.training
@@ -88,7 +88,7 @@ def evidence(model, # ProtoFlow
     try: return torch.stack([torch.cat([asked(model(xs, SameNoise(s, device)), *ask).cpu().double() for xs,*ask in parts]) for s in seeds]).mean(0).view(B, N)
     finally: model.train(training)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #40ff8f28
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #368eb020
 FILLS = ('edge', 'grey', 'blur', 'other')
 
 @torch.no_grad()
@@ -111,7 +111,7 @@ def fill_in(model, # ProtoFlow
     k = model.mixture.component_log_prob(latents.z)[rows,other.to(device)].argmax(1)
     return model.decode(model.mixture.means[other.to(device),k], factored=latents).to(x)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #c11945e6
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #0f5720e9
 def masked_evidence(model, # ProtoFlow
                     x:Tensor, fill:Tensor, # (B,C,H,W) integers: images, and what takes the place of their pixels
                     keep:Tensor, # (N,H,W) or (B,N,H,W) bool: True where a pixel stays
@@ -122,7 +122,7 @@ def masked_evidence(model, # ProtoFlow
     keep = keep.expand(len(x), *keep.shape[-3:])
     return evidence(model, torch.where(keep[:,:,None], x[:,None], fill[:,None]), y, other, k, seeds)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #f9af3995
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #510d53b8
 def occlusion_heatmap(model, # ProtoFlow
                       x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
                       fill='edge', # one of `FILLS`, or a tensor like `x`
@@ -137,7 +137,7 @@ def occlusion_heatmap(model, # ProtoFlow
     patch = patch.cpu().double()
     return torch.einsum('bn,nhw->bhw', (e[:,:1] - e[:,1:])/patch.sum((1,2)), patch)/patch.sum(0)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #79e3714c
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #62ce7bb1
 def random_orders(height:int, width:int, # pixels
                   cell:int, # pixels of a cell's side
                   n:int, # orders
@@ -152,7 +152,7 @@ def random_orders(height:int, width:int, # pixels
         ranks += [rank, rank.max() - rank]
     return ranks[:n]
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #9618c6cb
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #d65488d9
 def order_seeds(n_orders:int, seed:int=0) -> list: # orders, seed of the heatmap → (n_orders,)
     "The noise of each order: an order and its reverse share theirs."
     return [seed*1_000_003 + i//2 for i in range(n_orders)]
@@ -174,7 +174,7 @@ def shapley_heatmap(model, # ProtoFlow
         heat = heat + (gain/moved.clamp_min(1e-9))[:,rank]*change/n_orders
     return heat
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #dee760ae
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #1914631b
 def gradient_heatmap(model, # ProtoFlow
                      x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
                      fill='edge', # one of `FILLS`, or a tensor like `x`: where the path starts
@@ -189,7 +189,7 @@ def gradient_heatmap(model, # ProtoFlow
     parts = [[None if t is None else t[i:i+bs] for t in (x, fill, y, other, k)] for i in range(0, len(x), bs)]
     return torch.cat([sum(_path(model, part, rank, n_steps, s) for rank,s in zip(ranks, order_seeds(n_orders, seed)))/n_orders for part in parts])
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #691f5710
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #b85adfb7
 def pixel_gradient(model, # ProtoFlow, in evaluation mode
                    x:Tensor, v:Tensor, # (B,C,H,W) integers, which decide the noise, and the values in 0..1 to take in their place
                    seed:int, # of the noise
@@ -212,7 +212,7 @@ def _path(model, part, rank, n_steps, seed):
         return sum((pixel_gradient(model, x, start + (a+b)/2*(end-start), seed, *ask)*(end-start)*(b-a)).sum(1) for a,b in zip(alpha[:-1], alpha[1:])).double().cpu()
     finally: model.train(training)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #841efad3
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #b096777c
 def top_two(model, # ProtoFlow
             x:Tensor, # (B,C,H,W) integers
             n_samples:int=4, # noise draws
@@ -234,7 +234,7 @@ def spread_heatmap(model, # ProtoFlow
     latent = lambda s: model.flow.encode(x.to(device), SameNoise(s, device), torch.float32).z
     return to_pixels(torch.stack([latent_heatmap(model.mixture, latent(s), y.to(device), other.to(device)) for s in seeds]).mean(0).double().cpu(), *x.shape[-2:])
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #8d9a590f
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #0c44035f
 HEATMAPS = dict(spread=spread_heatmap, occlusion=occlusion_heatmap, shapley=shapley_heatmap, gradients=gradient_heatmap)
 
 def heatmap(model, # ProtoFlow
@@ -252,23 +252,23 @@ def heatmap(model, # ProtoFlow
         if isinstance(other, str): other = torch.where(first == y, second, first)
     return HEATMAPS[how](model, x, y, other, **kwargs)
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #e5401717
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #bd5020c6
 def draw_heatmap(ax, # matplotlib axes
                  x:Tensor, # (C,H,W) integers
                  heat:Tensor, # (H,W) nats
                  y:int, other:int, # classes, for the colours
                  n_levels:int=256, # grey levels
                  title:str='', # text above
-                 top:float=None, # nats for each pixel at which the colour is strongest; default: the largest
+                 top:float=None, # nats for each pixel at which the colour is strongest; default: what 98 % of the pixels stay below
                 ):
     "Draw an image under its heatmap."
     from matplotlib.colors import ListedColormap
     grey = x.float().mean(0, keepdim=True)
-    show_image(ax, (0.25*(n_levels-1) + grey/2).round(), n_levels, title)       # paler, so that the colours show
-    strength = (heat.abs()/(top or heat.abs().max().clamp_min(1e-12))).clamp(0, 1).numpy()
-    ax.imshow((heat > 0).numpy(), cmap=ListedColormap([class_color(other), class_color(y)]), vmin=0, vmax=1, alpha=0.85*strength, interpolation='nearest')
+    show_image(ax, (0.4*(n_levels-1) + grey/2).round(), n_levels, title)       # paler, so that the colours show
+    strength = (heat.abs()/(top or heat.abs().quantile(0.98).clamp_min(1e-12))).clamp(0, 1).numpy()
+    ax.imshow((heat > 0).numpy(), cmap=ListedColormap([class_color(other), class_color(y)]), vmin=0, vmax=1, alpha=0.9*strength, interpolation='nearest')
 
-# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #4777b6a5
+# %% ../../nbs/4_interpretation/03_heatmaps.ipynb #6beff404
 def show_heatmaps(model, # ProtoFlow
                   x:Tensor, # (B,C,H,W) integers; a few
                   hows=('shapley','gradients','occlusion','spread'), # names in `HEATMAPS`
@@ -283,7 +283,7 @@ def show_heatmaps(model, # ProtoFlow
     names, n = model.config.classes, model.config.flow.n_levels
     for ax,xi,a,b in zip(axs[0], x, y.tolist(), other.tolist()):
         show_image(ax, xi, n)
-        ax.set_title(names[a], color=class_color(a), fontsize=7); ax.set_xlabel(names[b], color=class_color(b), fontsize=7)
+        ax.set_title(textwrap.fill(names[a], 10), color=class_color(a), fontsize=7); ax.set_xlabel(textwrap.fill(names[b], 10), color=class_color(b), fontsize=7)
     for how,row in zip(hows, axs[1:]):
         for ax,xi,h,a,b in zip(row, x, heatmap(model, x, y, other, how), y.tolist(), other.tolist()): draw_heatmap(ax, xi, h, a, b, n)
     for ax,name in zip(axs[:,0], ('class above,\nother below', *hows)): ax.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=8)
