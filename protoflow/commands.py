@@ -16,6 +16,7 @@ from .core import class_color, show_grid
 from .images import Files, fit_image
 from .interpretation.explanations import Explanation, explain_data, show_explanation
 from .interpretation.pages import png_bytes
+from .interpretation.report import report
 from .prototypes.protoflow import ProtoFlow
 from .test import find_model, test_loaders
 from .train import OneLineParser, _option, choose_device, run_command
@@ -122,9 +123,10 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
     "All options of `protoflow_explain`."
     parser = OneLineParser(prog=prog, description='Explain why images get their classes.')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=_checkpoint_help)
-    parser.add_argument('images', metavar='IMAGE', nargs='+', help='image files, turned upright, made grey or colour, resized (bilinear, proportions not kept) and rounded to the grey levels of the model; or test:12 for image 12 of the test set, counted from 0')
+    parser.add_argument('images', metavar='IMAGE', nargs='*', help='image files, turned upright, made grey or colour, resized (bilinear, proportions not kept) and rounded to the grey levels of the model; or test:12 for image 12 of the test set, counted from 0')
     _option(parser, '--nearest', action='store_true', help='show the training images nearest to the prototypes; needs the data set')
     _option(parser, '--dataset', help='where test:12 and --nearest look, a name or a folder of images; default: what the model was trained on')
+    _option(parser, '--report', action='store_true', help='write report.html too: what the model has learnt, why it decides, when to doubt it; needs the data set and a minute or more')
     _option(parser, '--json', action='store_true', help='write the numbers too: explanations.json')
     _common_options(parser, 'explanations')
     return parser
@@ -158,6 +160,7 @@ def _file_name(word, taken): # of an image; names that are not free
 # %% ../nbs/4_interpretation/12_commands.ipynb #7c312243
 def make_explanations(args) -> list: # of files
     "What the options of `protoflow_explain` ask for; ends with status 2 if an image could not be explained."
+    if not args.images and not args.report: raise ValueError('nothing to explain: name an image file or test:12, or ask for --report')
     choose_device(args)
     model, out, files = find_model(args.checkpoint)[0], Path(args.out), []
     args.batch_size, args.num_workers = 256, None       # of `test_loaders`
@@ -168,6 +171,9 @@ def make_explanations(args) -> list: # of files
         rows = [dict(image=word, picture=f.name, **explanation_numbers(e)) for (word,e),f in zip(done, files)]
         (out/'explanations.json').write_text(json.dumps(rows, indent=1))
         print(out/'explanations.json')
+    if args.report:
+        report(model, loaders(), out/'report.html', seed=args.seed)
+        files.append(out/'report.html'); print(files[-1])
     if len(done) < len(args.images): sys.exit(2)
     return files
 

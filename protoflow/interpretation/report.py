@@ -54,7 +54,8 @@ def gather(model, # ProtoFlow
     return Material(model, train, test, near, collect(model, ImageLoader(test, 128), n_samples, seed)[0], seed)
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #26112116
-def part_prototypes(m:Material) -> tuple: # heading, text, [(words, Figure)]
+def part_prototypes(m:Material # of the report
+                   ) -> tuple: # heading, text, [(words, Figure)]
     "What each prototype looks like, and whether the model knows it again."
     again = reencode_prototypes(m.model, m.train, n_draws=4, seed=m.seed, near=m.near)
     own, itself = (float(torch.as_tensor(again[k]).mean()) for k in ('own_class', 'own_prototype'))
@@ -62,20 +63,23 @@ def part_prototypes(m:Material) -> tuple: # heading, text, [(words, Figure)]
             f'Encoded again, a decoded prototype is taken for its own class in {own:.1%} and for itself in {itself:.1%} of 4 noise draws each.')
     return 'What it has learnt', text, [('The prototypes of each class, decoded', show_prototypes(m.model, m.train, near=m.near))]
 
-def part_samples(m:Material) -> tuple: # heading, text, [(words, Figure)]
+def part_samples(m:Material # of the report
+                ) -> tuple: # heading, text, [(words, Figure)]
     "What the distributions hold, and what lies between two images."
     first, second = (m.test.x[(m.test.y == y).nonzero()[0,0]] for y in m.test.y.unique()[:2])
     way = interpolate_images(m.model, torch.stack([first, second]), 8, m.seed)
     return ('What a prototype holds', 'Images drawn from the prototypical distributions of each class, at temperature 0.7; none of them is in the data. Below, the way through the latent space from one test image to another: both ends are the images themselves, pixel for pixel.',
             [('Samples of each class', show_samples(m.model, 8, seed=m.seed)), ('Eight pictures on the way from one test image to another', show_paths(m.model, {'the way': way}))])
 
-def part_map(m:Material) -> tuple: # heading, text, [(words, Figure)]
+def part_map(m:Material # of the report
+            ) -> tuple: # heading, text, [(words, Figure)]
     "Latents and prototypes in the plane."
     return ('A map', 'Latents of training images and the prototypes among them, in the plane in which they vary most. A plane shows a small share of that variation (its axes say how much): classes that overlap here may well be apart.',
             [('Training images as points coloured by class, prototypes as numbered marks', show_map(m.model, latent_map(m.model, m.train, seed=m.seed)))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #8299576d
-def part_explanations(m:Material) -> tuple: # heading, text, [(words, Figure)]
+def part_explanations(m:Material # of the report
+                     ) -> tuple: # heading, text, [(words, Figure)]
     "A right prediction of typical confidence and the most confident mistake, explained."
     confidence, prediction = m.log_prob.softmax(1).max(1)
     right, order = prediction == m.test.y, confidence.argsort(descending=True)
@@ -85,7 +89,8 @@ def part_explanations(m:Material) -> tuple: # heading, text, [(words, Figure)]
             + (f'First a right prediction of typical confidence, then the most confident of {int((~right).sum())} mistakes among {len(right):,} test images.' if len(chosen) == 2 else f'All {len(right):,} test images looked at were classified alike, so there is one explanation only.'))
     return 'Why it decides', text, figures
 
-def part_counterfactuals(m:Material, n:int=4 # images
+def part_counterfactuals(m:Material, # of the report
+                         n:int=4 # images
                         ) -> tuple: # heading, text, [(words, Figure)]
     "The smallest changes that make another class."
     c = counterfactuals(m.model, m.test.x[:n], seed=m.seed)
@@ -93,14 +98,16 @@ def part_counterfactuals(m:Material, n:int=4 # images
             [('Test images, their counterfactuals, and the difference', show_counterfactuals(c, n))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #33fb9d29
-def part_doubt(m:Material) -> tuple: # heading, text, [(words, Figure)]
+def part_doubt(m:Material # of the report
+              ) -> tuple: # heading, text, [(words, Figure)]
     "Calibration and abstention."
     proba = m.log_prob.softmax(1)
     confidence, prediction = proba.max(1)
     return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated. Below, how often it is right if it declines to answer where it is least sure. From {len(proba):,} test images.',
             [('Reliability diagram', plot_reliability(reliability(proba, m.test.y))), ('Accuracy against the share of images answered', plot_abstention(abstention(confidence, prediction == m.test.y)))])
 
-def part_outside(m:Material) -> tuple: # heading, text, [(words, Figure)]
+def part_outside(m:Material # of the report
+                ) -> tuple: # heading, text, [(words, Figure)]
     "Images of another kind."
     typical = fit_typical(ood_statistics(m.model, m.train.x[:1000], seed=m.seed))
     score = lambda x: ood_scores(ood_statistics(m.model, x, seed=m.seed), typical)
@@ -108,12 +115,14 @@ def part_outside(m:Material) -> tuple: # heading, text, [(words, Figure)]
     return ('What it has never seen', 'How well each score tells images of another kind from test images (AUROC: 1 is always, 0.5 is chance, below that the other kind looks more typical than the data). No score is good at everything, and the plain likelihood fails on simple images.',
             [('Area under the ROC curve of each score against each kind of image', plot_ood(table))])
 
-def part_pruning(m:Material) -> tuple: # heading, text, [(words, Figure)]
+def part_pruning(m:Material # of the report
+                ) -> tuple: # heading, text, [(words, Figure)]
     "How many prototypes it needs."
     curve = m.model.pruning_scores(m.loader, ImageLoader(m.train, 128), 'responsibility', seed=m.seed)
     return ('How many prototypes it needs', f'Prototypes are left out one by one, the one that explains least of the training images first; the rest of the model stays as it is. From {len(m.test):,} test images, one noise draw.', [('Accuracy, calibration error, NLL and bits/dim against the number of prototypes kept', plot_pruning_scores([curve]))])
 
-def part_exact(m:Material) -> tuple: # heading, text, [(words, Figure)]
+def part_exact(m:Material # of the report
+              ) -> tuple: # heading, text, [(words, Figure)]
     "That decoding is exact."
     return 'Exactly back', 'Test images, what their latents decode to, and the difference.', [('Test images, decoded latents, difference', show_reconstructions(m.model, m.test.x[:10], m.seed))]
 
