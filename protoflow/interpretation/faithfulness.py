@@ -37,7 +37,7 @@ def gradient_input_heatmap(model, # ProtoFlow
         return (pixel_gradient(model, x, v, seed, *ask)*v).sum(1).double().cpu()
     finally: model.train(training)
 
-BASELINES = {'random': random_heatmap, 'gradient × input': gradient_input_heatmap}
+BASELINES = {'random': random_heatmap, 'gradient × input': gradient_input_heatmap} # name → function like those of `HEATMAPS`
 
 # %% ../../nbs/4_interpretation/08_faithfulness.ipynb #c344961e
 @torch.no_grad()
@@ -216,7 +216,7 @@ def show_faithfulness(results:dict # of `faithfulness`
     return fig
 
 # %% ../../nbs/4_interpretation/08_faithfulness.ipynb #cd1729e9
-CO12 = {'correctness': ('is it true of the model?', ''),
+CO12 = {'correctness': ('is it true of the model?', ''), # property → its question, and why it holds by construction; '': it has to be measured
         'completeness': ('does it say all?', 'the split over prototypes and over latent positions adds up to the logit difference; `shapley` adds up to the change from the filled-in image'),
         'consistency': ('same input, same explanation?', 'with the same seed every draw is the same'),
         'continuity': ('similar input, similar explanation?', ''),

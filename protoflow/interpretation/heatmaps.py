@@ -59,7 +59,11 @@ def to_pixels(heat:Tensor, # (B,h,w)
 class SameNoise:
     "A generator for `draw_normal` that gives every example of a batch the same noise."
     def __init__(self, seed:int, device): self.generator = torch.Generator(device).manual_seed(seed)
-    def draw_normal(self, shape:tuple, like:Tensor) -> Tensor: return draw_normal((1, *shape[1:]), like, self.generator).expand(shape)
+    def draw_normal(self, shape:tuple, # of the noise, examples first
+                    like:Tensor, # (...) whose dtype and device it takes
+                   ) -> Tensor:
+        "Standard normal noise, the same for every example."
+        return draw_normal((1, *shape[1:]), like, self.generator).expand(shape)
 
 def asked(out, # ProtoFlowOutput
           y:Tensor, # (B,) classes
@@ -89,7 +93,7 @@ def evidence(model, # ProtoFlow
     finally: model.train(training)
 
 # %% ../../nbs/4_interpretation/03_heatmaps.ipynb #368eb020
-FILLS = ('edge', 'grey', 'blur', 'other')
+FILLS = ('edge', 'grey', 'blur', 'other') # what removed pixels become: the mean colour of the rim, the middle grey, the blurred image, or the other class's prototype
 
 @torch.no_grad()
 def fill_in(model, # ProtoFlow
@@ -235,7 +239,7 @@ def spread_heatmap(model, # ProtoFlow
     return to_pixels(torch.stack([latent_heatmap(model.mixture, latent(s), y.to(device), other.to(device)) for s in seeds]).mean(0).double().cpu(), *x.shape[-2:])
 
 # %% ../../nbs/4_interpretation/03_heatmaps.ipynb #0c44035f
-HEATMAPS = dict(spread=spread_heatmap, occlusion=occlusion_heatmap, shapley=shapley_heatmap, gradients=gradient_heatmap)
+HEATMAPS = dict(spread=spread_heatmap, occlusion=occlusion_heatmap, shapley=shapley_heatmap, gradients=gradient_heatmap) # name → function of model and (B,C,H,W) images that returns (B,H,W) nats
 
 def heatmap(model, # ProtoFlow
             x:Tensor, # (B,C,H,W) integers
