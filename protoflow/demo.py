@@ -120,6 +120,9 @@ def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and repo
     except KeyboardInterrupt:
         print(f'\nstopped; the same command goes on after the last whole epoch, or delete {unfinished} to begin anew', file=sys.stderr)
         raise SystemExit(130)
+    except ValueError as e:
+        print(f'protoflow_demo: {e}', file=sys.stderr)
+        raise SystemExit(2)
     metrics = write_demo(learner, out, seed)
     shutil.rmtree(unfinished)
     for k,v in metrics.items():

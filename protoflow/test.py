@@ -173,7 +173,7 @@ def test(args) -> dict: # part of the data → scores
     out = folder/f'scores_{Path(dls.name).name}'/f'scores_{time.strftime("%Y%m%d-%H%M%S")}.json'
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(dict(options={k: v for k,v in vars(args).items() if k != 'config'}, **parts), indent=1))
-    print(table(parts), f'written to {out}', sep='\n')
+    print(table(parts), f'written to {out}' + (', with the scores of each prototype' if args.proto_scores else ''), sep='\n')
     return parts
 
 def main(argv=None): # list of words; default: the command line

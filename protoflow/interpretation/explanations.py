@@ -49,11 +49,12 @@ def contributions(component_log_prob:Tensor, # (Y,K) nats, of one image
 def explain_data(model, # ProtoFlow
                  x:Tensor, # (C,H,W) integers
                  label:int=None, # the true class
-                 ds=None, # ImageData for the nearest training images
+                 ds=None, # ImageData, or `DataLoaders`, for the nearest training images
                  seed:int=0, # of the flow's noise
                  near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
                 ) -> Explanation:
     "Why this image gets its class."
+    if hasattr(ds, 'train'): ds = ds.train.dataset
     flow, mixture, device, c = model.flow, model.mixture, next(model.parameters()).device, model.config.flow
     x = check_images(x[None] if isinstance(x, Tensor) and x.ndim == 3 else x, (c.channels, c.height, c.width), c.n_levels).to(device)
     if len(x) > 1: raise ValueError(f'{len(x)} images: expected one (C,H,W); explain them one by one')
@@ -90,8 +91,8 @@ def _draw_heatmap(axs, e):
     top = h.abs().max().clamp_min(1e-12).item()
     for ax,y,color,part in zip(axs, (e.prediction, e.runner_up), _colors(e), (h, -h)):
         show_image(ax, e.image, e.config.flow.n_levels, f'speaks for\n{e.config.classes[y]}', color, 8)
-        ax.images[0].set_data(0.85 + 0.15*to_display(e.image.float().mean(0, keepdim=True), e.config.flow.n_levels))
-        shown = ax.imshow(part.clamp_min(0), cmap=LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.95)]), vmin=0, vmax=top)
+        ax.images[0].set_data(0.6 + 0.4*to_display(e.image.float().mean(0, keepdim=True), e.config.flow.n_levels))
+        shown = ax.imshow(part.clamp_min(0), cmap=LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.75)]), vmin=0, vmax=top)
         bar = ax.figure.colorbar(shown, cax=ax.inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[0, top])
         bar.ax.set_xticklabels(['0', f'{top:.2g}'], fontsize=7); bar.ax.tick_params(length=2, pad=1)
         bar.set_label('nats per pixel', fontsize=7, labelpad=0)
@@ -131,7 +132,7 @@ def show_explanation(e:Explanation # what `explain_data` returned
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #7fc3ddf6
 def explain(model, # ProtoFlow
             x, # (C,H,W) integers, or (image, label)
-            ds=None, # ImageData for the nearest training images
+            ds=None, # ImageData, or `DataLoaders`, for the nearest training images
             seed:int=0, # of the flow's noise
             near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
            ): # Figure

@@ -53,13 +53,16 @@ def prototype_view(model, # ProtoFlow
                    near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`
                    y:int=0, k:int=0, # prototype
                    temperature:float=0.7, # of the samples, from 0; 1 is the distribution as it is
-                   factored:str='nearest', # factored-out part: 'nearest', 'zero' or 'sample'
+                   factored:str=None, # factored-out part: 'nearest', 'zero' or 'sample'; default: 'nearest' if there is `ds`, else 'zero'
                    n:int=6, # samples
                    seed:int=0, # of them
                   ): # Figure
     "A prototype decoded, samples from it, and the training image nearest to it."
     mixture, device = model.mixture, next(model.parameters()).device
+    Y, K = mixture.active.shape
+    if not (hasattr(y, '__index__') and hasattr(k, '__index__') and 0 <= y < Y and 0 <= k < K): raise ValueError(f'prototype {k!r} of class {y!r}: expected numbers in 0..{K-1} and 0..{Y-1}')
     if not mixture.active[y,k]: raise ValueError(f'prototype {k} of {model.config.classes[y]} was pruned: choose another')
+    factored = factored or ('zero' if ds is None else 'nearest')
     if factored not in ('nearest', 'zero', 'sample'): raise ValueError(f"factored {factored!r}: expected 'nearest', 'zero' or 'sample'")
     if factored == 'nearest' and ds is None: raise ValueError("factored 'nearest' needs the training images: pass ds, or choose 'zero' or 'sample'")
     g = torch.Generator(device).manual_seed(seed)

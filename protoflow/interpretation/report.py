@@ -68,13 +68,13 @@ def part_samples(m:Material # of the report
     "What the distributions hold, and what lies between two images."
     first, second = (m.test.x[(m.test.y == y).nonzero()[0,0]] for y in m.test.y.unique()[:2])
     way = interpolate_images(m.model, torch.stack([first, second]), 8, m.seed)
-    return ('What a prototype holds', 'Images drawn from the prototypical distributions of each class, at temperature 0.7; none of them is in the data. Below, the way through the latent space from one test image to another: both ends are the images themselves, pixel for pixel.',
+    return ('What a prototype holds', 'Images drawn from the prototypical distributions of each class, at temperature 0.7; they are drawn, not taken from the data. Below, the way through the latent space from one test image to another: both ends are the images themselves, pixel for pixel.',
             [('Samples of each class', show_samples(m.model, 8, seed=m.seed)), ('Eight pictures on the way from one test image to another', show_paths(m.model, {'the way': way}))])
 
 def part_map(m:Material # of the report
             ) -> tuple: # heading, text, [(words, Figure)]
     "Latents and prototypes in the plane."
-    return ('A map', 'Latents of training images and the prototypes among them, in the plane in which they vary most. A plane shows a small share of that variation (its axes say how much): classes that overlap here may well be apart.',
+    return ('A map', 'Latents of training images and the prototypes among them, in the plane in which they vary most. A plane shows a small share of that variation (its axes say how much), and the circles are the standard deviations of the prototypes as they look from there: classes that overlap here may well be apart.',
             [('Training images as points coloured by class, prototypes as numbered marks', show_map(m.model, latent_map(m.model, m.train, seed=m.seed)))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #8299576d
@@ -94,7 +94,7 @@ def part_counterfactuals(m:Material, # of the report
                         ) -> tuple: # heading, text, [(words, Figure)]
     "The smallest changes that make another class."
     c = counterfactuals(m.model, m.test.x[:n], seed=m.seed)
-    return ('What would have to change', 'The nearest picture that the model takes for its runner-up: the latent is moved as little as possible, decoded, and the 8-bit picture is encoded again with fresh noise to see that its class has changed. A small change that looks like nothing is a warning.',
+    return ('What would have to change', 'The nearest picture that the model takes for its runner-up: the latent is moved as little as possible, decoded, and the picture, whole grey levels again, is encoded anew with fresh noise, to see that its class has changed. A small change that looks like nothing is a warning.',
             [('Test images, their counterfactuals, and the difference', show_counterfactuals(c, n))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #33fb9d29
@@ -112,7 +112,7 @@ def part_outside(m:Material # of the report
     typical = fit_typical(ood_statistics(m.model, m.train.x[:1000], seed=m.seed))
     score = lambda x: ood_scores(ood_statistics(m.model, x, seed=m.seed), typical)
     table = ood_table(score(m.test.x), {kind: score(x) for kind,x in outside_images(m.model, m.test.x, m.seed).items()})
-    return ('What it has never seen', 'How well each score tells images of another kind from test images (AUROC: 1 is always, 0.5 is chance, below that the other kind looks more typical than the data). No score is good at everything, and the plain likelihood fails on simple images.',
+    return ('What it has never seen', 'How well each score tells images of another kind from test images (AUROC in %: 100 is always, 50 is chance, below that the other kind looks more typical than the data). No score is good at everything, and the plain likelihood fails on simple images.',
             [('Area under the ROC curve of each score against each kind of image', plot_ood(table))])
 
 def part_pruning(m:Material # of the report
@@ -137,7 +137,7 @@ def report(model, # ProtoFlow
            n:int=500, # test images, at most
            n_samples:int=4, # noise draws for each of them
            seed:int=0, # of everything random
-          ) -> str: # HTML
+          ): # HTML, or the `Path` of the file
     "A self-contained page on what a model has learnt, why it decides, and when to doubt it."
     if unknown := sorted(set(parts or []) - set(PARTS)): raise ValueError(f'parts {unknown}: expected some of {", ".join(PARTS)}')
     m, c = gather(model, dls, n, n_samples, seed), model.config.flow
@@ -148,8 +148,10 @@ def report(model, # ProtoFlow
             f'The numbers are from {len(m.test):,} of {len(dls.test.dataset):,} test images, {n_samples} noise draws each, seed {seed}, on {next(model.parameters()).device}; written on {time.strftime("%Y-%m-%d")}.')
     sections = [_section(PARTS[name], m) for name in parts or PARTS]
     page = html_page('This probably looks exactly like that', lead, numbers, sections)
-    if out is not None: Path(out).parent.mkdir(parents=True, exist_ok=True); Path(out).write_text(page, encoding='utf-8')
-    return page
+    if out is None: return page
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(out).write_text(page, encoding='utf-8')
+    return Path(out)
 
 def _section(part, m):
     "A part with its pictures as PNG, or the reason why it is not there."

@@ -10,7 +10,7 @@ __all__ = ['PRETRAINED', 'check_folder', 'write_atomically', 'recover', 'save_mo
 # %% ../../nbs/3_training/03_checkpoints.ipynb #1d3ebac9
 import hashlib, json, os, shutil, sys, tempfile
 from pathlib import Path
-import protoflow, torch
+import protoflow.core, torch
 from fastcore.basics import patch
 from fastcore.script import call_parse
 from safetensors.torch import load_file, save_file
@@ -40,10 +40,14 @@ def check_folder(folder): # of a checkpoint
         if found[name] != digest: raise ValueError(f'{folder/name}: is not what was written (truncated or changed); use an earlier checkpoint')
 
 # %% ../../nbs/3_training/03_checkpoints.ipynb #ae74ef83
+_files = {'config.json', 'model.safetensors', 'metrics.json', 'checksums.json', 'training.json', 'training.safetensors', 'card.md'}     # of a checkpoint
+
 def write_atomically(folder, # final place
                      write): # function of a temporary folder that fills it
-    "Fill a folder under a temporary name, then put it in place of the old one."
-    folder = Path(folder)
+    "Fill a folder under a temporary name, then put it in place of the checkpoint that is there; `ValueError` if something else is."
+    folder = Path(folder).resolve()
+    foreign = [folder.name] if folder.is_file() else sorted(p.name for p in folder.iterdir() if p.name not in _files) if folder.exists() else []
+    if foreign: raise ValueError(f'{folder}: holds {", ".join(foreign[:3])}{", …" if len(foreign) > 3 else ""}, which writing a checkpoint here would delete; choose a new folder')
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover(folder)
     new = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
@@ -86,7 +90,7 @@ def load_model(folder # of the checkpoint
     folder = Path(folder)
     recover(folder)
     for name in ('config.json', 'model.safetensors'):
-        if not (folder/name).is_file(): raise ValueError(f'{folder}: there is no {name} in it; expected a checkpoint folder as save_model writes it')
+        if not (folder/name).is_file(): raise ValueError(f'{folder}: there is no {name} in it; expected a checkpoint folder as save_model writes it, such as final or checkpoints/step-… in the folder of a run')
     if (folder/'checksums.json').is_file(): check_folder(folder)
     try:
         text = (folder/'config.json').read_text()
@@ -155,7 +159,7 @@ def load_training(path # of a checkpoint that `save_training` wrote
         raise ValueError(f'{e}. ' + (f'The checkpoint before it is {earlier[-1]}' if earlier else 'There is none before it')) from e
 
 # %% ../../nbs/3_training/03_checkpoints.ipynb #1c506f9d
-PRETRAINED = Path(protoflow.__file__).parent/'pretrained'      # a folder for each model that comes with the package
+PRETRAINED = Path(protoflow.core.__file__).parent/'pretrained'      # a folder for each model that comes with the package
 
 def pretrained_names() -> list: # of names
     "The models that come with the package."
