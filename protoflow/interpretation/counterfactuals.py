@@ -188,7 +188,7 @@ def show_counterfactuals(c:Counterfactuals, # what `counterfactuals` returned
                         ): # Figure
     "Columns of image, counterfactual and difference."
     n, L, names = min(n, len(c)), c.config.flow.n_levels, c.config.classes
-    fig, axs = figure(3, n, size=(scale*n + 1.5, scale*3 + 0.6), squeeze=False)
+    fig, axs = figure(3, n, size=(scale*max(n, 2) + 1.6, scale*3 + 0.6), squeeze=False)
     difference = (c.pictures - c.images.long()).double().mean(1)[:n]
     top = difference.abs().max().clamp_min(1).item()
     for j in range(n):
@@ -200,6 +200,7 @@ def show_counterfactuals(c:Counterfactuals, # what `counterfactuals` returned
     for ax,text in zip(axs[:,0], ('image', 'counterfactual', 'difference')): ax.set_ylabel(text, rotation=0, ha='right', va='center')
     bar = fig.colorbar(shown, ax=axs[2].tolist(), aspect=8, ticks=[-top, 0, top], pad=0.01)
     bar.ax.set_yticklabels([f'{top:.0f} darker', '0', f'{top:.0f} brighter'], fontsize=7); bar.set_label('grey levels', fontsize=7)
+    fig.set_layout_engine('compressed')
     return fig
 
 # %% ../../nbs/4_interpretation/05_counterfactuals.ipynb #445aa957

@@ -91,8 +91,8 @@ def _draw_heatmap(axs, e):
     top = h.abs().max().clamp_min(1e-12).item()
     for ax,y,color,part in zip(axs, (e.prediction, e.runner_up), _colors(e), (h, -h)):
         show_image(ax, e.image, e.config.flow.n_levels, f'speaks for\n{e.config.classes[y]}', color, 8)
-        ax.images[0].set_data(0.6 + 0.4*to_display(e.image.float().mean(0, keepdim=True), e.config.flow.n_levels))
-        shown = ax.imshow(part.clamp_min(0), cmap=LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.75)]), vmin=0, vmax=top)
+        ax.images[0].set_data(0.75 + 0.25*to_display(e.image.float().mean(0, keepdim=True), e.config.flow.n_levels))
+        shown = ax.imshow(part.clamp_min(0), cmap=LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.8)]), vmin=0, vmax=top)
         bar = ax.figure.colorbar(shown, cax=ax.inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[0, top])
         bar.ax.set_xticklabels(['0', f'{top:.2g}'], fontsize=7); bar.ax.tick_params(length=2, pad=1)
         bar.set_label('nats per pixel', fontsize=7, labelpad=0)

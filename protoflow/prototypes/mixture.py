@@ -322,7 +322,7 @@ def _choose(self:Mixture, n, y, k, generator):
     Y, K = self.active.shape
     if n < 1: raise ValueError(f'{n} samples: expected at least 1')
     for name,i,size in (('class', y, Y), ('prototype', k, K)):
-        if i is not None and not (hasattr(i, '__index__') and 0 <= int(i) < size): raise ValueError(f'{name} {i}: expected a number in 0..{size-1}')
+        if i is not None and not (hasattr(i, '__index__') and 0 <= int(i) < size): raise ValueError(f'{name} {i!r}: expected a number in 0..{size-1}')
     draw = lambda w, n: torch.multinomial(w.cpu(), n, replacement=True, generator=generator if generator is None or generator.device.type == 'cpu' else None).to(w.device)
     has = self.active.any(1) if k is None else self.active[:,k]        # classes that can be drawn from
     if not (has.any() if y is None else has[y]): raise ValueError(f'prototype {k} of {"every class" if y is None else f"class {int(y)}"} has been pruned' + ('' if y is None else f': expected one of {self.active[y].nonzero()[:,0].tolist()}'))
