@@ -57,10 +57,12 @@ def undefined_names(path):
 
 
 def mixes_imports(source):
-    "True if a cell that is not exported holds an import and something else."
-    try: kinds = [isinstance(s, (ast.Import, ast.ImportFrom)) for s in ast.parse(source).body]
+    "True if a cell that is not exported holds an import, at any depth, and something else: the site would run all of it."
+    try: tree = ast.parse(source)
     except SyntaxError: return False        # a magic
-    return any(kinds) and not all(kinds) and '#| export' not in source and 'nbdev_export(' not in source
+    kinds = [isinstance(s, (ast.Import, ast.ImportFrom)) for s in tree.body]
+    imports = any(isinstance(s, (ast.Import, ast.ImportFrom)) for s in ast.walk(tree))
+    return imports and not all(kinds) and '#| export' not in source and 'nbdev_export(' not in source
 
 
 def untidy(path):
