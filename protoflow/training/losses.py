@@ -61,13 +61,19 @@ def consistency_loss(out:ProtoFlowOutput, # what the model said of one view
     return ramp*label_bpd(out, predicted, n_dims)
 
 # %% ../../nbs/3_training/01_losses.ipynb #626b34c4
+def _mean_log(m): # (...,D), positive
+    "Mean logarithm over the last axis, of two numbers at a time: a product costs less than a logarithm."
+    n = m.shape[-1]//2
+    total = torch.mul(m[...,:n], m[...,n:2*n]).log_().sum(-1) + m[...,2*n:].log().sum(-1)
+    return total/m.shape[-1] if total.isfinite().all() else m.log().mean(-1)        # products that overflow or vanish
+
 def _pairs(i, loc, mean_scale, var): # (c,K,D), (c,K), (c,K,D)
     "Of prototype i with each later one of its class: 1-H² (c,R), and m, Δμ/m, Δμ²/m (c,R,D)."
     m = var[:,i,None] + var[:,i+1:]
     delta = loc[:,i+1:] - loc[:,i,None]
     q = delta/m
     dq = delta.mul_(q)
-    log_affinity = 0.5*(mean_scale[:,i,None] + mean_scale[:,i+1:] + math.log(2) - m.log().mean(-1)) - 0.25*dq.mean(-1)
+    log_affinity = 0.5*(mean_scale[:,i,None] + mean_scale[:,i+1:] + math.log(2) - _mean_log(m)) - 0.25*dq.mean(-1)
     return log_affinity.exp(), m, q, dq
 
 def _pair_gradients(i, share, var, m, q, dq, dloc, dvar):
@@ -82,7 +88,7 @@ def _pair_gradients(i, share, var, m, q, dq, dloc, dvar):
 def _mean_affinity(loc, log_scale, weight, grads): # (Y,K,D), (Y,K,D), (Y,K,K) of pairs i<j; two tensors of zeros, or ()
     "Σ weight·(1-H²) over the pairs of each class; adds its gradients to `grads`."
     total = loc.new_zeros(())
-    for j in torch.arange(len(loc)).split(max(1, 2**18//loc[0].numel())):       # classes whose pairs fit the cache
+    for j in torch.arange(len(loc)).split(max(1, 2**20//loc[0].numel())):
         j = slice(j[0].item(), j[-1].item()+1)
         l, s, w = loc[j], log_scale[j].mean(-1), weight[j]
         var, shares = torch.exp(2*log_scale[j]), torch.zeros_like(w[:,0])
@@ -110,7 +116,8 @@ class _MeanAffinity(torch.autograd.Function):
             ctx.grads = [torch.zeros_like(p) for p in ctx.saved_tensors[:2]]
             _mean_affinity(*ctx.saved_tensors, ctx.grads)
         grads, ctx.grads = ctx.grads, ()
-        return *(d.mul_(g) for d in grads), None
+        if g.is_cuda or g != 1: grads = [d.mul_(g) for d in grads]       # a loss of weight 1 saves a pass over the memory
+        return *grads, None
 
 # %% ../../nbs/3_training/01_losses.ipynb #a1393ca1
 def _full_affinity(loc, L): # (Y,K,D), (Y,K,D,D)
