@@ -62,9 +62,10 @@ def consistency_loss(out:ProtoFlowOutput, # what the model said of one view
 
 # %% ../../nbs/3_training/01_losses.ipynb #626b34c4
 def _mean_log(m): # (...,D), positive
-    "Mean logarithm over the last axis, of two numbers at a time: a product costs less than a logarithm."
-    n = m.shape[-1]//2
-    total = torch.mul(m[...,:n], m[...,n:2*n]).log_().sum(-1) + m[...,2*n:].log().sum(-1)
+    "Mean logarithm over the last axis, of four numbers at a time: products cost less than logarithms."
+    n = m.shape[-1]//4
+    a, b, c, d, rest = m.split([n, n, n, n, m.shape[-1]-4*n], -1)
+    total = (a*b).mul_(c).mul_(d).log_().sum(-1) + rest.log().sum(-1)
     return total/m.shape[-1] if total.isfinite().all() else m.log().mean(-1)        # products that overflow or vanish
 
 def _pairs(i, loc, mean_scale, var): # (c,K,D), (c,K), (c,K,D)
