@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from .core import class_color, show_grid
-from .images import Files, fit_image
+from .images import Files
 from .interpretation.explanations import Explanation, explain_data, show_explanation
+from .interpretation.explorer import as_model_image
 from .interpretation.pages import png_bytes
 from .interpretation.report import report
 from .prototypes.protoflow import ProtoFlow
@@ -102,11 +103,9 @@ def samples_main(argv=None): # list of words; default: the command line
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #8241e3af
 def read_image(path, # of a file that PIL reads
-               model:ProtoFlow) -> Tensor: # (C,H,W) int64
+               model:ProtoFlow) -> Tensor: # (C,H,W) uint8
     "The picture in the size, channels and grey levels of the model."
-    c = model.config.flow
-    x = fit_image(Files([path])[0], (c.height, c.width), c.channels)
-    return (x.double()*(c.n_levels-1)/255).round().long()
+    return as_model_image(Files([path])[0], model.config)
 
 def find_image(said:str, # path of a file, or 'test:12'
                model:ProtoFlow, loaders, # function that returns `DataLoaders`

@@ -9,7 +9,7 @@ __all__ = ['Explorer', 'prototype_view', 'prototype_explorer', 'travel_view', 'l
 # %% ../../nbs/4_interpretation/10_explorer.ipynb #30cadcc1
 import base64, io
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from ..core import check_images, class_color, figure, show_image
 from ..flows.denseflow import Latents
@@ -118,6 +118,7 @@ def _ends(model, x, seed): # names of what a journey can begin or end at, and a 
         return Latents(mixture.prototypes[y,k].detach().reshape(1, *model.flow.latent_shape).to(images.z), [f[:1] for f in images.factored], images.ldj[:1])
     return names, latents
 
+# %% ../../nbs/4_interpretation/10_explorer.ipynb #e0efdd94
 def latent_traveller(model, # ProtoFlow
                      x:Tensor, # (n,C,H,W) integers, images to travel between
                      seed:int=0, # of the flow's noise
@@ -138,7 +139,7 @@ def as_model_image(img, # PIL image, or the bytes of a file that PIL reads
     "The picture in the size, channels and grey levels of a model."
     c = config.flow
     if isinstance(img, (bytes, memoryview)):
-        try: img = Image.open(io.BytesIO(bytes(img))); img.load()
+        try: img = ImageOps.exif_transpose(Image.open(io.BytesIO(bytes(img)))); img.load()
         except Exception as e: raise ValueError(f'this is not a picture that can be read ({type(e).__name__}): expected a file such as PNG or JPEG') from e
     if c.channels not in (1, 3): raise ValueError(f'the model takes images with {c.channels} channels: expected 1 or 3 for a picture')
     return (fit_image(img, (c.height, c.width), c.channels).float()*(c.n_levels-1)/255).round().to(torch.uint8)
@@ -173,6 +174,7 @@ function render({ model, el }) {
 export default { render };
 '''
 
+# %% ../../nbs/4_interpretation/10_explorer.ipynb #bbd41020
 def drawing_pad(): # widget whose `value` is the picture, a data address, '' before the first stroke
     "A black square to draw on in white."
     try: import anywidget, traitlets

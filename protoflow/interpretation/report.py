@@ -36,6 +36,7 @@ class Material:
     @property
     def loader(self): return ImageLoader(self.test, 128) # of the test images, in order
 
+# %% ../../nbs/4_interpretation/11_report.ipynb #c24157a8
 def _some(ds, n, seed): # ImageData or `PictureData`, images at most, seed of the lot
     "Some images of a data set, in memory."
     i = torch.randperm(len(ds), generator=torch.Generator().manual_seed(seed))[:n].sort()[0]
@@ -115,6 +116,7 @@ def part_outside(m:Material # of the report
     return ('What it has never seen', 'How well each score tells images of another kind from test images (AUROC in %: 100 is always, 50 is chance, below that the other kind looks more typical than the data). No score is good at everything, and the plain likelihood fails on simple images.',
             [('Area under the ROC curve of each score against each kind of image', plot_ood(table))])
 
+# %% ../../nbs/4_interpretation/11_report.ipynb #dfe2e3e3
 def part_pruning(m:Material # of the report
                 ) -> tuple: # heading, text, [(words, Figure)]
     "How many prototypes it needs."
@@ -153,6 +155,7 @@ def report(model, # ProtoFlow
     Path(out).write_text(page, encoding='utf-8')
     return Path(out)
 
+# %% ../../nbs/4_interpretation/11_report.ipynb #bea65bb7
 def _section(part, m):
     "A part with its pictures as PNG, or the reason why it is not there."
     try: heading, text, figures = part(m)

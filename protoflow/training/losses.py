@@ -103,6 +103,7 @@ def _mean_affinity(loc, log_scale, weight, grads): # (Y,K,D), (Y,K,D), (Y,K,K) o
         if grads: grads[1][j].mul_(var.mul_(2)).add_(0.5*shares[...,None]/loc.shape[2])
     return total
 
+# %% ../../nbs/3_training/01_losses.ipynb #fff97165
 class _MeanAffinity(torch.autograd.Function):
     "`_mean_affinity` with gradients found on the way forward and given away on the way back; a second way back finds them anew."
     @staticmethod
