@@ -68,7 +68,8 @@ def tidy(nb):
     "The text of `nb` as it is kept in git: sources and outputs, and nothing of the run that made them."
     for cell in nb.cells:
         cell.metadata = {}
-        if 'outputs' in cell: cell.outputs = [out for out in cell.outputs if WIDGET not in out.get('data', {})]      # such as progress bars
+        if 'outputs' in cell: cell.outputs = [out for out in cell.outputs if WIDGET not in out.get('data', {}) or 'image/png' in out.data]      # a widget stays by its picture: an explorer does, a progress bar does not
+        for out in cell.get('outputs', []): out.get('data', {}).pop(WIDGET, None)
         for out in cell.get('outputs', []):
             if 'metadata' in out: out.metadata = {}
     nb.metadata = nbformat.from_dict({'kernelspec': KERNEL})
