@@ -91,7 +91,7 @@ def _optimisation_options(parser):
     _option(g, '--clip_grad_norm', type=float, default=100., help='largest Euclidean norm of the gradient')
     _option(g, '--trainable', choices=list(TRAINABLE), default='all', help='what moves: mixtures (gmm), flow, all, or flow and means (all_means)')
     _option(g, '--use_ema', action='store_true', help='keep a moving average of the weights, decay 0.999')
-    _option(g, '--init_gmm', choices=['kmeans', 'none'], default='kmeans', help="start of the prototypes: k-means on each class's latents, or none: random")
+    _option(g, '--init_gmm', choices=['kmeans', 'soft', 'none'], default='kmeans', help="start of the prototypes: k-means on each class's latents; soft: that, but unsure, for images of 28 pixels and more; or none: random")
     _option(g, '--gmm_em', action='store_true', help='no gradients: fit the mixtures by expectation-maximisation on the latents of the flow as it is')
     _option(g, '--bf16', action='store_true', help='coupling networks in bfloat16')
     _option(g, '--compile', action='store_true', help='through torch.compile')

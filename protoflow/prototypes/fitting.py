@@ -227,6 +227,23 @@ def init_kmeans(self:Mixture, z:Tensor, # (N,...) latents
     "`fit_kmeans` on latents that fit in memory."
     return self.fit_kmeans([(z, y)], n_start=len(z), **kwargs)
 
+# %% ../../nbs/2_prototypes/02_fitting.ipynb #266f1e8f
+@patch
+@torch.no_grad()
+def soften(self:Mixture, z:Tensor, # (N,...) latents of all classes
+           shrink:float=0.3, # share that is kept of a mean's distance to the mean of all latents, 0 to 1
+           min_scale:float=1e-2): # floor of the standard deviations
+    "Draw the means towards the mean of all latents and give every prototype the spread of them all: a start that is unsure."
+    check_latents(z, self.n_latent)
+    if not 0 <= shrink <= 1: raise ValueError(f'shrink {shrink}: expected a share from 0 to 1')
+    P = self.loc.shape[2]
+    values = z.to(precise(z.device)).view(len(z), P, -1).transpose(1, 2).flatten(0, 1)      # per channel, each position counts
+    centre, centred = values.mean(0), values - values.mean(0)
+    if self.covariance == 'full': cov = centred.T @ centred/len(values)
+    else: cov = centred.square().mean(0) if self.log_scale.shape[2] == P else centred.square().mean()[None]
+    self.loc.copy_(centre + shrink*(self.loc - centre))
+    set_covariance(self, cov.expand(*self.active.shape, *cov.shape), torch.ones_like(self.active), min_scale)
+
 # %% ../../nbs/2_prototypes/02_fitting.ipynb #d0c19dfe
 @torch.no_grad()
 def prototype_distances(mixture:Mixture) -> Tensor: # (Y,K,K), standard deviations

@@ -80,7 +80,7 @@ class Learner:
                  consistency_rampup:int=50, # epochs until the consistency loss counts fully
                  batch_steps:int=1, # parts in which a batch is processed, gradients added up
                  trainable:str='all', # 'all', 'flow', 'gmm' or 'all_means'
-                 init:str='kmeans', # start of the prototypes: 'kmeans', or 'none', as the model has them
+                 init:str='kmeans', # start of the prototypes: 'kmeans'; 'soft', that and `Mixture.soften`, for hundreds of latents and more; or 'none', as the model has them
                  n_init:int=10_000, # images, at most, that k-means sees
                  bf16:bool=False, # coupling networks in bfloat16?
                  compiled:bool=False, # through torch.compile?
@@ -97,7 +97,7 @@ class Learner:
 def prepare(self:Learner):
     "Check what was asked for, and make the optimizer and all that a training counts."
     check_fits(self.model, self.dls)
-    if self.init not in ('kmeans', 'none'): raise ValueError(f"init {self.init!r}: expected 'kmeans' or 'none'")
+    if self.init not in ('kmeans', 'soft', 'none'): raise ValueError(f"init {self.init!r}: expected 'kmeans', 'soft' or 'none'")
     if self.batch_steps < 1: raise ValueError(f'batch_steps {self.batch_steps}: expected at least 1')
     self.losses = check_losses(self.model, self.dls, {'elbo_loss2': 1.} if self.losses is None else self.losses)
     self.device, self.evaluated, self.n_dims = torch.device(self.device), self.model.to(self.device), math.prod(self.dls.image_shape)     # `evaluated`: what validation scores
@@ -161,6 +161,7 @@ def start(self:Learner):
     if self.init == 'none': return
     z, y = self.latents(self.n_init)
     self.model.mixture.fit_kmeans([(z.to(self.device), y)] if self.rank == 0 else [], n_start=len(z), seed=self.seed)   # which adds up over processes
+    if self.init == 'soft': self.model.mixture.soften(z.to(self.device))
 
 # %% ../../nbs/3_training/05_learner.ipynb #5bc26a47
 @patch
