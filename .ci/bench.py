@@ -158,6 +158,19 @@ def loader_mnist_small():
     return dict(seconds=step/15, waiting=wait/15, first_wait=waits[0], share=step/(wait + step))
 
 
+@measurement('each ≤ 0.5 s')
+def mnist_explorers():
+    "seconds of one answer of each explorer on the pretrained `mnist`, and of one explanation, its figure drawn; drawn shapes in place of digits"
+    model, drawn = ProtoFlow.from_pretrained('mnist'), draw_shapes(200, size=28, channels=1, seed=0)
+    data = ImageData(drawn.x, torch.arange(200)%10)
+    near = model.nearest_examples(data)
+    explorers = dict(prototype=prototype_explorer(model, data), traveller=latent_traveller(model, data.x[:4]), explain=explain_explorer(model, data, data),
+                     abstention=abstention_explorer(model, ImageLoader(data, 100)))
+    if said := {name: e.message.value for name,e in explorers.items() if e.message.value}: return dict(note=f'not measured: {said}')
+    answers = {name: e.update for name,e in explorers.items()} | dict(explanation=lambda: explain(model, data[0], data, near=near))
+    return {f'{name}_s': statistics.median(times(answer, 5)) for name,answer in answers.items()}
+
+
 @measurement()
 def small_exact_roundtrip():
     "`small`, 64 images of 1×28×28: encode and decode in float64"
