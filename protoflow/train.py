@@ -60,7 +60,7 @@ def _data_options(parser):
     _option(g, '--img_size', type=_count, help='height and width to which images are resized, pixels; default: those of the data set, 32 for files')
     _option(g, '--interpolation', choices=['bilinear', 'bicubic', 'lanczos'], help='how images are resized; default: bilinear')
     _option(g, '--augmentation', choices=AUGMENTATIONS, help='of the training images; default: that of the data set')
-    _option(g, '--val_size', type=_number(lambda v: 0 < v < 1, 'a number between 0 and 1'), default=0.1, help='share of the training images held out for validation, 0 to 1')
+    _option(g, '--val_size', type=_number(lambda v: 0 < v < 1, 'a number between 0 and 1'), default=0.1, help='share of the training images held out for validation, between 0 and 1')
     _option(g, '-b', '--batch_size', type=_count, default=32, help='images in a step, over all processes')
     _option(g, '--num_workers', type=_whole, help='processes that read images ahead; default: none')
     _option(g, '--prefetch_cuda', action='store_true', help='accepted, without effect')
