@@ -15,7 +15,7 @@ from .augment import AUGMENTATIONS, get_augment
 from .data import get_dls
 from .prototypes.official import load_official
 from .prototypes.protoflow import ProtoFlow
-from .train import FirstBatches, OneLineParser, _option, choose_device, run_command
+from .train import FirstBatches, OneLineParser, _count, _option, _positive, _seed, _whole, choose_device, run_command
 from .training.checkpoints import checkpoints, load_model, pretrained_names
 from .training.metrics import collect, scores
 
@@ -79,21 +79,21 @@ def testing_parser(prog='protoflow_test'): # name of the program, in what it say
     parser = OneLineParser(prog=prog, description='Score a ProtoFlow on its test images.')
     _option(parser, '--resume', metavar='CHECKPOINT', required=True, help='checkpoint, run folder, released ProtoFlow, or the name of a pretrained model')
     _option(parser, '--dataset', help='name of a data set, or the path of a folder of images; default: that of the checkpoint')
-    _option(parser, '-b', '--batch_size', type=int, default=256, help='images at a time')
-    _option(parser, '--num_samples', type=int, default=1, help='noise draws for each image, over which the likelihood is averaged')
+    _option(parser, '-b', '--batch_size', type=_count, default=256, help='images at a time')
+    _option(parser, '--num_samples', type=_count, default=1, help='noise draws for each image, over which the likelihood is averaged')
     _option(parser, '--tta', action='store_true', help='average class probabilities over augmentations of each image')
-    _option(parser, '--tta_num', type=int, default=10, help='how many')
+    _option(parser, '--tta_num', type=_count, default=10, help='how many')
     _option(parser, '--augmentation', choices=AUGMENTATIONS, help='of --tta; default: the one that the data set trains with')
     _option(parser, '--ten_crop', action='store_true', help='average class probabilities over four corners, the middle, and their mirror images')
-    _option(parser, '--var_temp', type=float, default=1., help='factor of every variance')
+    _option(parser, '--var_temp', type=_positive, default=1., help='factor of every variance')
     _option(parser, '--likelihood_approach', choices=['total', 'max'], help='a class is the sum of its prototypes, or the best of them; default: that of the checkpoint')
     _option(parser, '--proto_scores', action='store_true', help='scores of the single prototypes too')
     _option(parser, '--test_only', action='store_true', help='leave out the validation images')
-    _option(parser, '--num_workers', type=int, help='processes that read images ahead; default: none')
+    _option(parser, '--num_workers', type=_whole, help='processes that read images ahead; default: none')
     _option(parser, '--device', help='cpu, cuda, cuda:1, mps; default: cuda if there is one')
-    _option(parser, '--seed', type=int, default=0, help='of the noise and the augmentations')
+    _option(parser, '--seed', type=_seed, default=0, help='of the noise and the augmentations')
     _option(parser, '--config', metavar='FILE', help='JSON object with values of options, by their long names; the command line goes before it')
-    _option(parser, '--sanity-check', action='store_true', help='one batch of everything, in seconds')
+    _option(parser, '--sanity-check', '--sanity_check', action='store_true', help='one batch of everything, in seconds')
     _option(parser, '--debug', action='store_true', help='show where an error came from, not just what it is')
     return parser
 

@@ -48,12 +48,13 @@ def prototype_pictures(model, # ProtoFlow
                        near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
                        factored:str=None, # 'zero', 'sample' or 'nearest'; default: 'nearest' if there is `ds`, else 'zero'
                        temperature:float=1., # times the factored part
+                       classes:list=None, # numbers of the Y classes to draw; default: all
                       ) -> Tensor: # (Y,K,C,H,W) int64
     "Every prototype's mean, decoded by the inverse; those of pruned prototypes mean nothing."
-    device = next(model.parameters()).device
-    g = torch.Generator(device).manual_seed(seed)
-    fill = factored_source(model, torch.arange(model.mixture.active.numel()), ds, factored, temperature, g, near)
-    return model.prototype_images(factored=fill, temperature=temperature, generator=g).cpu()
+    (Y, K), g = model.mixture.active.shape, torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    which = torch.arange(Y*K).view(Y, K)[list(range(Y)) if classes is None else classes].flatten()
+    fill = factored_source(model, which, ds, factored, temperature, g, near)
+    return model.decode(model.mixture.prototypes.flatten(0, 1)[which], factored=fill, temperature=temperature, generator=g).unflatten(0, (-1, K)).cpu()
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #cd5de1aa
 def _fit(fig, n_rows, n_cols, row_titles, scale, height): # height: inches that texts above and below need
@@ -92,12 +93,15 @@ def show_prototypes(model, # ProtoFlow
                     ds=None, # ImageData for the factored part; default: zeros
                     scale:float=0.5, # inches for an image
                     near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
+                    classes:list=None, # numbers of the classes to draw; default: all
                     **kwargs, # `seed`, `factored`, `temperature`: see `prototype_pictures`
                    ): # Figure
     "Every prototype, a row for each class, the heaviest of the class first, its number and weight above it."
-    images, order, w = prototype_pictures(model, ds, near=near, **kwargs), prototype_order(model), model.mixture.weights.cpu()
-    return _numbered(model, [images[y][ks] for y,ks in enumerate(order)], [[f'{k} · {w[y,k]:.0%}' for k in ks] for y,ks in enumerate(order)],
-                     list(model.config.classes), scale, [class_color(y) for y in range(len(order))])
+    names, order, w = model.config.classes, prototype_order(model), model.mixture.weights.cpu()
+    if classes is None: classes = range(len(names))
+    images = prototype_pictures(model, ds, near=near, classes=list(classes), **kwargs)
+    return _numbered(model, [x[order[y]] for x,y in zip(images, classes)], [[f'{k} · {w[y,k]:.0%}' for k in order[y]] for y in classes],
+                     [names[y] for y in classes], scale, [class_color(y) for y in classes])
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #0863bee6
 def prototype_samples(model, # ProtoFlow
@@ -106,11 +110,12 @@ def prototype_samples(model, # ProtoFlow
                       temperature:float=0.7, # of all noise; 1 is the distribution as it is
                       truncation:float=None, # largest noise of a latent, standard deviations; default: no cut
                       seed:int=0, # of the samples
+                      classes:list=None, # numbers of the classes to draw from; default: all
                      ) -> dict: # {prototype number, or class: (n,C,H,W) int64}
     "Images drawn from each prototype of a class, the heaviest first, or from each class."
     if y is not None and not 0 <= y < len(model.config.classes): raise ValueError(f'class {y}: expected 0..{len(model.config.classes)-1}')
     g = torch.Generator(next(model.parameters()).device).manual_seed(seed)
-    which = {c: (c, None) for c in range(len(model.config.classes))} if y is None else {k: (y, k) for k in prototype_order(model)[y]}
+    which = {c: (c, None) for c in (range(len(model.config.classes)) if classes is None else classes)} if y is None else {k: (y, k) for k in prototype_order(model)[y]}
     return {name: model.sample(c, n, k, temperature, g, truncation).cpu() for name,(c,k) in which.items()}
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #b887e875
@@ -121,11 +126,12 @@ def show_samples(model, # ProtoFlow
                  scale:float=0.5, # inches for an image
                  y:int=None, # class whose prototypes have a row each, their means first; default: a row for each class
                  truncation:float=None, # largest noise of a latent, standard deviations; default: no cut
+                 classes:list=None, # numbers of the classes to draw from; default: all
                 ): # Figure
     "Images drawn from each class, or from each prototype of one class."
-    samples, levels = prototype_samples(model, n, y, temperature, truncation, seed), model.config.flow.n_levels
+    samples, levels = prototype_samples(model, n, y, temperature, truncation, seed, classes), model.config.flow.n_levels
     if y is None:
-        names = list(model.config.classes)
+        names = [model.config.classes[c] for c in samples]
         return _fit(show_grid(list(samples.values()), levels, names, row_colors=[class_color(c) for c in samples], scale=scale), len(names), n, names, scale, 0.05)
     means, names = prototype_pictures(model)[y], [f'{k} · {w:.0%}' for k,w in zip(samples, model.mixture.weights.cpu()[y,list(samples)])]
     fig = show_grid([torch.cat([means[[k]], x]) for k,x in samples.items()], levels, names, ['mean'] + ['']*n, [class_color(y)]*len(samples), scale)
