@@ -77,7 +77,8 @@ class Checkpoints(Callback):
     def save(self, learner):
         "Write a checkpoint now, and delete those that are neither of the newest two nor of the best."
         if learner.rank > 0: return
-        save_training(learner.model, self.folder, learner.n_steps, learner.state(), learner.history[-1] if learner.history else None)
+        average = None if learner.evaluated is learner.model else learner.evaluated
+        save_training(learner.model, self.folder, learner.n_steps, learner.state(), learner.history[-1] if learner.history else None, average)
         keep = {p.name for p in checkpoints(self.folder)[-2:]} | set(self.best())
         for p in checkpoints(self.folder):
             if p.name not in keep: shutil.rmtree(p)

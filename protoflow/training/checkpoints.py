@@ -128,12 +128,13 @@ def save_training(model:ProtoFlow, # to save
                   step:int, # optimizer steps so far
                   state:dict, # of the training
                   metrics:dict=None, # written beside it
+                  evaluated=None, # the model as it would be used, such as the average of its weights; default: `model`
                  ) -> Path: # of this checkpoint
-    "Write `folder/step-…`, a checkpoint to go on from."
-    tree, tensors = to_files(state)
+    "Write `folder/step-…`, a checkpoint to go on from. What `load_model` finds in it is `evaluated`."
+    tree, tensors = to_files(state if evaluated is None else {**state, 'weights': dict(model.state_dict())})
     path = Path(folder)/f'step-{step:08d}'
     def write(tmp):
-        _write_model(model, tmp, metrics)
+        _write_model(model if evaluated is None else evaluated, tmp, metrics)
         (tmp/'training.json').write_text(json.dumps(tree))
         save_file(tensors, tmp/'training.safetensors')
     write_atomically(path, write)
@@ -153,7 +154,7 @@ def load_training(path # of a checkpoint that `save_training` wrote
         check_folder(path)
         if not (path/'training.json').is_file(): raise ValueError(f'{path}: holds a model but no training.json; expected the checkpoint of a training')
         state = from_files(json.loads((path/'training.json').read_text()), load_file(path/'training.safetensors'))
-        return load_file(path/'model.safetensors'), state
+        return state.pop('weights', None) or load_file(path/'model.safetensors'), state
     except ValueError as e:
         earlier = [p for p in checkpoints(path.parent) if p.name < path.name]
         raise ValueError(f'{e}. ' + (f'The checkpoint before it is {earlier[-1]}' if earlier else 'There is none before it')) from e
