@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from ..core import check_images, class_color, figure, show_image, to_display
 from .heatmaps import log_density_map
+from .prototypes import prototype_name
 from ..prototypes.mixture import over_prototypes
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #888da4e2
@@ -103,7 +104,7 @@ def _draw_contributions(ax, e, n=4):
     "Bars: what each prototype adds to the logit difference."
     c, K, names, colors = e.contributions, len(e.contributions)//2, e.config.classes, _colors(e)
     first = [i for i in c.abs().argsort(descending=True).tolist() if c[i].abs() > 0.02*c.abs().max()][:n]
-    bars = [(f'class {names[(e.prediction, e.runner_up)[i//K]]}, #{i%K}', c[i].item(), colors[i//K]) for i in first]
+    bars = [(prototype_name(i%K, names[(e.prediction, e.runner_up)[i//K]]), c[i].item(), colors[i//K]) for i in first]
     rest = (c.sum() - c[first].sum()).item()
     if abs(rest) > 0.02*c.abs().max(): bars.append(('all others', rest, '#BBBBBB'))
     ax.barh(range(len(bars)), [b[1] for b in bars], color=[b[2] for b in bars], height=0.7)
@@ -117,8 +118,9 @@ def show_explanation(e:Explanation # what `explain_data` returned
                     ): # Figure
     "One row: image, heatmaps, both prototypes, both nearest training images, evidence."
     names, n, pair, colors = e.config.classes, e.config.flow.n_levels, (e.prediction, e.runner_up), _colors(e)
-    pictures = [(e.prototype_images[i], f'class {names[y]}, #{e.prototypes[i]}\nprototype', colors[i]) for i,y in enumerate(pair)]
-    if e.nearest is not None: pictures += [(e.nearest[i], f'training image\nnear class {names[y]}, #{e.prototypes[i]}', colors[i]) for i,y in enumerate(pair)]
+    prototypes = [prototype_name(k, names[y]) for k,y in zip(e.prototypes, pair)]
+    pictures = [(e.prototype_images[i], f'prototype\n{prototypes[i]}', colors[i]) for i in range(2)]
+    if e.nearest is not None: pictures += [(e.nearest[i], f'training image\nnear {prototypes[i]}', colors[i]) for i in range(2)]
     m = 3 + len(pictures)
     fig, axs = figure(1, m+1, size=(3.7+1.15*m, 2.0), width_ratios=[1]*m+[2.2])
     right = '' if e.label is None else ', right' if e.label == e.prediction else f', wrong: it is {names[e.label]}'
@@ -199,7 +201,7 @@ def show_parts(p:Parts # what `prototypical_parts` returned
     fig, axs = figure(1, 5, size=(6.4, 1.9))
     show_image(axs[0], p.image, L, f'this image\nmodel: {names[p.prediction]}', class_color(p.prediction), 8)
     shown = axs[1].imshow(p.match, cmap='cividis', vmax=0)
-    axs[1].set_title(f'match with\nclass {names[y]}, #{k}', fontsize=8, color=class_color(y)); axs[1].set(xticks=[], yticks=[]); axs[1].spines[:].set_visible(False)
+    axs[1].set_title(f'match with\n{prototype_name(k, names[y])}', fontsize=8, color=class_color(y)); axs[1].set(xticks=[], yticks=[]); axs[1].spines[:].set_visible(False)
     bar = fig.colorbar(shown, cax=axs[1].inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[p.match.min().item(), 0])
     bar.ax.set_xticklabels([f'{p.match.min():.0f}', '0'], fontsize=7); bar.ax.tick_params(length=2, pad=1); bar.set_label('nats per position', fontsize=7, labelpad=0)
     for ax,image,c,what in zip(axs[2:], p.images, p.classes.tolist(), (f'best {n} replaced', f'worst {n} replaced', 'all replaced')):

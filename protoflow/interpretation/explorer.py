@@ -17,6 +17,7 @@ from ..images import fit_image
 from .explanations import explain
 from .latents import interpolate_latents
 from .pages import png_bytes
+from .prototypes import prototype_name
 from .uncertainty import abstention, plot_abstention
 from ..training.metrics import collect
 
@@ -46,6 +47,23 @@ def _message(error):
     import html
     return f'<p role="alert" style="color:#D55E00">{html.escape(str(error))}</p>'
 
+# %% ../../nbs/4_interpretation/10_explorer.ipynb #b60f3a91
+def _check_view(model, ds, y, k, factored):
+    "Raise `ValueError` if there is no such prototype, or nothing to fill its factored-out part from."
+    (Y, K), classes = model.mixture.active.shape, model.config.classes
+    if not (hasattr(y, '__index__') and hasattr(k, '__index__') and 0 <= y < Y and 0 <= k < K): raise ValueError(f'prototype {k!r} of class {y!r}: expected numbers in 0..{K-1} and 0..{Y-1}')
+    if not model.mixture.active[y,k]: raise ValueError(f'prototype {prototype_name(k, classes[y])} was pruned: choose another')
+    if factored not in ('nearest', 'zero', 'sample'): raise ValueError(f"factored {factored!r}: expected 'nearest', 'zero' or 'sample'")
+    if factored == 'nearest' and ds is None: raise ValueError("factored 'nearest' needs the training images: pass ds, or choose 'zero' or 'sample'")
+
+@torch.no_grad()
+def _mean_and_samples(model, y, k, n, temperature, factored, seed): # factored: 'zero', 'sample', or an image (C,H,W) that lends its part
+    "A prototype's mean and samples of it, decoded."
+    device, g = next(model.parameters()).device, torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    z = torch.cat([model.mixture.prototypes[y,k].reshape(1, -1), model.mixture.sample(n, y, k, temperature, generator=g).reshape(n, -1)])
+    own = model.flow.encode(factored[None].to(device), torch.Generator(device).manual_seed(seed)) if isinstance(factored, Tensor) else factored
+    return list(model.decode(z, factored=own, temperature=temperature, generator=g).cpu())
+
 # %% ../../nbs/4_interpretation/10_explorer.ipynb #54f434f1
 @torch.no_grad()
 def prototype_view(model, # ProtoFlow
@@ -58,22 +76,14 @@ def prototype_view(model, # ProtoFlow
                    seed:int=0, # of them
                   ): # Figure
     "A prototype decoded, samples from it, and the training image nearest to it."
-    mixture, device = model.mixture, next(model.parameters()).device
-    Y, K = mixture.active.shape
-    if not (hasattr(y, '__index__') and hasattr(k, '__index__') and 0 <= y < Y and 0 <= k < K): raise ValueError(f'prototype {k!r} of class {y!r}: expected numbers in 0..{K-1} and 0..{Y-1}')
-    if not mixture.active[y,k]: raise ValueError(f'prototype {k} of {model.config.classes[y]} was pruned: choose another')
     factored = factored or ('zero' if ds is None else 'nearest')
-    if factored not in ('nearest', 'zero', 'sample'): raise ValueError(f"factored {factored!r}: expected 'nearest', 'zero' or 'sample'")
-    if factored == 'nearest' and ds is None: raise ValueError("factored 'nearest' needs the training images: pass ds, or choose 'zero' or 'sample'")
-    g = torch.Generator(device).manual_seed(seed)
-    z = torch.cat([mixture.prototypes[y,k].reshape(1, -1), mixture.sample(n, y, k, temperature, generator=g).reshape(n, -1)])
+    _check_view(model, ds, y, k, factored)
     closest = None if ds is None else ds.x[(model.nearest_examples(ds) if near is None else near)[y,k,0]]
-    own = model.flow.encode(closest[None].to(device), torch.Generator(device).manual_seed(seed)) if factored == 'nearest' else factored
-    images = list(model.decode(z, factored=own, temperature=temperature, generator=g).cpu()) + ([] if ds is None else [closest])
+    images = _mean_and_samples(model, y, k, n, temperature, closest if factored == 'nearest' else factored, seed) + ([] if ds is None else [closest])
     fig, axs = figure(1, len(images), size=(1.15*len(images), 1.75))
     for ax,x,title in zip(axs, images, ['mean'] + ['']*n + ['nearest']): show_image(ax, x, model.config.flow.n_levels, title)
     axs[1].text(0, 1.06, f'drawn from it, temperature {temperature:.2f}', transform=axs[1].transAxes, fontsize=9, in_layout=False)
-    fig.suptitle(f'Prototype number {k} of class {model.config.classes[y]}, weight {mixture.weights[y,k]:.0%} of its class', color=class_color(y), fontsize=10)
+    fig.suptitle(f'Prototype {prototype_name(k, model.config.classes[y])}, weight {model.mixture.weights[y,k]:.0%} of its class', color=class_color(y), fontsize=10)
     return fig
 
 # %% ../../nbs/4_interpretation/10_explorer.ipynb #7883e138
@@ -111,7 +121,7 @@ def _ends(model, x, seed): # names of what a journey can begin or end at, and a 
     device, mixture = next(model.parameters()).device, model.mixture
     images = model.flow.encode(x.to(device), torch.Generator(device).manual_seed(seed))
     prototypes = [(y, k) for y,k in mixture.active.nonzero().tolist()]
-    names = [f'image {i}' for i in range(len(x))] + [f'prototype {k} of {model.config.classes[y]}' for y,k in prototypes]
+    names = [f'image {i}' for i in range(len(x))] + [f'prototype {prototype_name(k, model.config.classes[y])}' for y,k in prototypes]
     def latents(i):
         if i < len(x): return images[i]
         y, k = prototypes[i-len(x)]
