@@ -99,7 +99,8 @@ def area(curve:Tensor # (...,S+1), evenly spaced over 0..1
     return torch.trapezoid(curve, dx=1/(curve.shape[-1]-1), dim=-1)
 
 # %% ../../nbs/4_interpretation/08_faithfulness.ipynb #caee301e
-_GREYS = dict(zip(BASELINES | CAPTUM, ('#9A9A9A', '#444444', '#777777')))
+_GREYS = dict(zip(BASELINES | CAPTUM, ('#9A9A9A', '#444444', '#000000')))
+_line = lambda name: ':' if name in CAPTUM else '--' if name in _GREYS else '-'
 _colours = lambda names: {name: _GREYS.get(name) or class_color(i) for i,name in enumerate(sorted(names, key=lambda n: n in _GREYS))}
 
 def show_curves(curves:dict # name → (deletion (B,S+1), insertion (B,S+1)), of `pixel_curve`
@@ -109,7 +110,7 @@ def show_curves(curves:dict # name → (deletion (B,S+1), insertion (B,S+1)), of
     for ax,i,title in ((axs[0], 0, 'deletion (lower is better)'), (axs[1], 1, 'insertion (higher is better)')):
         for name,colour in _colours(curves).items():
             c = curves[name][i].mean(0)
-            ax.plot(torch.linspace(0, 100, len(c)), c, color=colour, ls='--' if name in _GREYS else '-', label=f'{name}  {area(c):.2f}')
+            ax.plot(torch.linspace(0, 100, len(c)), c, color=colour, ls=_line(name), label=f'{name}  {area(c):.2f}')
         ax.set_title(title, fontsize=9); ax.set_xlabel('pixels taken out, %' if i == 0 else 'pixels put in, %'); ax.legend(fontsize=7, title='area', title_fontsize=7)
     axs[0].set_ylabel('probability of the class'); axs[0].set_ylim(0, 1.02)
     return fig
@@ -190,7 +191,7 @@ def show_randomisation(left:dict # method → what `randomisation` returned
     for ax,similarity in zip(axs, SIMILARITIES):
         for name,colour in _colours(left).items():
             parts = left[name][similarity]
-            ax.plot(range(len(parts)+1), [1., *(c.mean().item() for c in parts.values())], marker='o', ms=3, color=colour, ls='--' if name in _GREYS else '-', label=name)
+            ax.plot(range(len(parts)+1), [1., *(c.mean().item() for c in parts.values())], marker='o', ms=3, color=colour, ls=_line(name), label=name)
         ax.set_xticks(range(len(parts)+1), ['none', *parts], fontsize=7); ax.axhline(0, color='black', lw=0.5); ax.set_title(similarity, fontsize=9)
     axs[0].set_ylabel('similarity to the own map'); axs[-1].legend(fontsize=7); fig.supxlabel('weights shuffled from the top down to', fontsize=8)
     return fig
