@@ -267,7 +267,7 @@ def _changed(args, checkpoint): # of the training that goes on
     if path is None: return ''
     was, free = json.loads(path.read_text()), {'resume', 'extra', 'log_dir', 'device', 'num_workers', 'debug', 'no_restore_optimizer', 'save_k_best', 'tensorboard'}
     other = [f'--{k} {was[k]} → {v}' for k,v in vars(args).items() if k in was.keys() - free and v != was[k]]
-    return f'this run had other options: {", ".join(other)}; --config {path} takes its own' if other else ''
+    return f'this run had other options: {", ".join(other)}' + (f'; --config {path} takes its own' if not args.config else '') if other else ''
 
 def resume(learner, args, folder): # folder: of the run
     "Take over what `--resume`, or the run folder of a restarted process, holds."
