@@ -95,6 +95,7 @@ def find_image(said:str, # path of a file, or 'test:12'
               ) -> tuple: # (C,H,W) integers, class or None
     "An image file, or image 12 of the test set, counted from 0."
     number = re.fullmatch(r'test:(\d+)', said)
+    if not number and not Path(said).is_file(): raise ValueError(f'{said}: is no file; expected an image file, or test:12 for image 12 of the test set')
     if not number or Path(said).exists(): return read_image(said, model), None
     test, i = loaders().test, int(number[1])
     if i >= len(test.dataset): raise ValueError(f'{said}: the test set has {len(test.dataset):,} images, counted from 0')

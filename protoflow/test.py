@@ -114,6 +114,7 @@ def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or 
     for folder in [path, path/'final', *_best_first(path/'checkpoints'), *_best_first(path)]:
         if (folder/'model.safetensors').is_file(): return load_model(folder), path if folder.parent != path.parent else path.parent
     if (path/'options.json').is_file() or (path/'checkpoints').is_dir(): raise ValueError(f'{path}: is a run without a checkpoint: it was stopped before its first epoch ended')
+    if not (path.suffix == '.pt' or (path/'args.pickle').is_file() or any(path.glob('*.pt'))): raise ValueError(f'{path}: is no checkpoint; expected a run folder, a checkpoint in it, or a released ProtoFlow (config.json and a .pt)')
     model = load_official(path)
     if not isinstance(model, ProtoFlow): raise ValueError(f'{path}: is a DenseFlow, which has no classes; expected a ProtoFlow')
     return model, path if path.is_dir() else path.parent

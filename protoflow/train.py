@@ -91,7 +91,7 @@ _loss_help = dict(elbo_loss2="-log2 p(x|y) for each number of an image, bits/dim
 def _named_weight(word):
     "The word, if it is the name of a loss and its weight."
     name, _, weight = word.partition('=')
-    if name not in LOSSES: raise argparse.ArgumentTypeError(f'{word}: expected NAME=NUMBER, where NAME is one of {", ".join(LOSSES)}')
+    if name not in LOSSES or '=' not in word: raise argparse.ArgumentTypeError(f'{word}: expected NAME=NUMBER, where NAME is one of {", ".join(LOSSES)}')
     try: _positive(weight)
     except argparse.ArgumentTypeError as e: raise argparse.ArgumentTypeError(f'{name}={e}')     # the whole word
     return word
@@ -113,7 +113,7 @@ def loss_weights(args) -> dict: # name → weight
 def _optimisation_options(parser):
     "Options of the loop."
     g = parser.add_argument_group('optimisation')
-    _option(g, '-e', '--num_epochs', type=_count, default=50, help='passes over the training images')
+    _option(g, '-e', '--num_epochs', '--epochs', type=_count, default=50, help='passes over the training images')
     _option(g, '-w', '--warmup_epochs', type=_not_negative, default=5., help='of them warming up linearly; after that a cosine to 0. At most a quarter of all')
     _option(g, '-s', '--batch_steps', type=_count, default=1, help='parts in which a batch is processed, gradients added up')
     _option(g, '--lr', type=_not_negative, default=1e-3, help='learning rate of the flow')
@@ -154,7 +154,7 @@ _description = '''Train a ProtoFlow. A first run, on scikit-learn's digits, in a
 images of your own, in a folder for each class; go on with a run that was stopped; try everything in seconds:
 
   %(prog)s --dataset ./pictures --img_size 32 --elbo_loss2 --extra pictures
-  %(prog)s --resume runs/pictures --extra pictures --dataset ./pictures --img_size 32 --elbo_loss2
+  %(prog)s --config runs/pictures/options.json --resume runs/pictures
   %(prog)s --dataset ./pictures --img_size 32 --sanity-check
 
 What one needs: --dataset (what is learnt), --elbo_loss2 (likely images, so that prototypes decode well), --protos_per_class,
@@ -244,7 +244,7 @@ def run_folder(args, dls) -> Path:
     "Where this run writes; a `ValueError` if another run is there already."
     folder = Path(args.log_dir or os.environ.get('LOG_DIR', 'runs'))/(args.extra or f'{Path(dls.name).name}-seed{args.seed}')
     going_on = args.resume or args.sanity_check or int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))
-    if checkpoints(folder/'checkpoints') and not going_on: raise ValueError(f'{folder}: there is a run in it already; go on with --resume {folder}, or choose another name with --extra')
+    if checkpoints(folder/'checkpoints') and not going_on: raise ValueError(f'{folder}: there is a run in it already; go on with --config {folder}/options.json --resume {folder}, or choose another name with --extra')
     return folder
 
 def build_learner(args, dls, folder # where the run writes
@@ -261,17 +261,26 @@ def build_learner(args, dls, folder # where the run writes
                    compiled=args.compile, deterministic=args.deterministic, seed=args.seed, device=args.device, callbacks=callbacks)
 
 # %% ../nbs/3_training/06_train.ipynb #ecb99071
+def _changed(args, checkpoint): # of the training that goes on
+    "In words, which options are others than those of the run that the checkpoint lies in."
+    path = next((p/'options.json' for p in checkpoint.parents[:2] if (p/'options.json').is_file()), None)
+    if path is None: return ''
+    was, free = json.loads(path.read_text()), {'resume', 'extra', 'log_dir', 'device', 'num_workers', 'debug', 'no_restore_optimizer', 'save_k_best', 'tensorboard'}
+    other = [f'--{k} {was[k]} → {v}' for k,v in vars(args).items() if k in was.keys() - free and v != was[k]]
+    return f'this run had other options: {", ".join(other)}' + (f'; --config {path} takes its own' if not args.config else '') if other else ''
+
 def resume(learner, args, folder): # folder: of the run
     "Take over what `--resume`, or the run folder of a restarted process, holds."
     source = Path(args.resume) if args.resume else folder
     if (source/'checkpoints').is_dir(): source = source/'checkpoints'
     found = [source] if (source/'model.safetensors').is_file() else checkpoints(source)
-    if not found:
-        if args.resume: raise ValueError(f'--resume {args.resume}: there is no checkpoint in it')
-        return
-    if args.no_restore_optimizer: learner.model.load_state_dict(load_model(found[-1]).state_dict())
-    else: learner.load_state(*load_training(found[-1]))
-    print(f'going on from {found[-1]}')
+    if not found and args.resume: raise ValueError(f'--resume {args.resume}: there is no {"checkpoint in it" if source.exists() else "such folder"}')
+    if not found: return
+    state, changed = None if args.no_restore_optimizer else load_training(found[-1]), _changed(args, found[-1])
+    try: learner.model.load_state_dict(load_model(found[-1]).state_dict()) if state is None else learner.load_state(*state)
+    except (RuntimeError, ValueError) as e: raise ValueError(f'{found[-1]}: holds another model than the one asked for: {changed or str(e).splitlines()[-1].strip()}') from e
+    print(f'going on from {found[-1]}{", its weights only" if state is None else ""}', *[f'note: {changed}']*bool(changed), sep='\n')
+    if state and learner.epoch >= args.num_epochs: print(f'note: its {learner.epoch} epochs are done, so nothing is left to train; -e is the number in all')
 
 # %% ../nbs/3_training/06_train.ipynb #dcc905e7
 def check_device(device:str): # its name

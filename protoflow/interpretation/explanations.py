@@ -8,6 +8,7 @@ __all__ = ['Explanation', 'contributions', 'explain_data', 'pixel_heatmap', 'sho
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #03e37a80
 from dataclasses import dataclass
+from pathlib import Path
 import torch
 from torch import Tensor
 from ..core import check_images, class_color, figure, show_image, to_display
@@ -50,12 +51,13 @@ def contributions(component_log_prob:Tensor, # (Y,K) nats, of one image
 def explain_data(model, # ProtoFlow
                  x:Tensor, # (C,H,W) integers
                  label:int=None, # the true class
-                 ds=None, # ImageData, or `DataLoaders`, for the nearest training images
+                 ds=None, # ImageData, its loader, or `DataLoaders`, for the nearest training images
                  seed:int=0, # of the flow's noise
                  near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
                 ) -> Explanation:
     "Why this image gets its class."
-    if hasattr(ds, 'train'): ds = ds.train.dataset
+    ds = getattr(ds, 'train', ds)
+    ds = getattr(ds, 'dataset', ds)
     flow, mixture, device, c = model.flow, model.mixture, next(model.parameters()).device, model.config.flow
     x = check_images(x[None] if isinstance(x, Tensor) and x.ndim == 3 else x, (c.channels, c.height, c.width), c.n_levels).to(device)
     if len(x) > 1: raise ValueError(f'{len(x)} images: expected one (C,H,W); explain them one by one')
@@ -134,11 +136,12 @@ def show_explanation(e:Explanation # what `explain_data` returned
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #7fc3ddf6
 def explain(model, # ProtoFlow
             x, # (C,H,W) integers, or (image, label)
-            ds=None, # ImageData, or `DataLoaders`, for the nearest training images
+            ds=None, # ImageData, its loader, or `DataLoaders`, for the nearest training images
             seed:int=0, # of the flow's noise
             near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
            ): # Figure
     "Figure: this image, its class, its prototypes, where and how much."
+    if isinstance(x, (str, Path)): raise ValueError(f'{x}: expected an image (C,H,W); of a picture file protoflow.commands.read_image(path, model) makes one')
     x, label = x if isinstance(x, (tuple, list)) else (x, None)
     return show_explanation(explain_data(model, x, label, ds, seed, near))
 

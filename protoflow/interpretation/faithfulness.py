@@ -193,7 +193,7 @@ def show_randomisation(left:dict # method → what `randomisation` returned
             parts = left[name][similarity]
             ax.plot(range(len(parts)+1), [1., *(c.mean().item() for c in parts.values())], marker='o', ms=3, color=colour, ls=_line(name), label=name)
         ax.set_xticks(range(len(parts)+1), ['none', *parts], fontsize=7); ax.axhline(0, color='black', lw=0.5); ax.set_title(similarity, fontsize=9)
-    axs[0].set_ylabel('similarity to the own map'); axs[-1].legend(fontsize=7); fig.supxlabel('weights shuffled from the top down to', fontsize=8)
+    axs[0].set_ylabel('similarity to the map as trained'); axs[-1].legend(fontsize=7); fig.supxlabel('weights shuffled from the top down to', fontsize=8)
     return fig
 
 # %% ../../nbs/4_interpretation/08_faithfulness.ipynb #11de0510

@@ -152,7 +152,7 @@ def load_training(path # of a checkpoint that `save_training` wrote
     path = Path(path)
     try:
         check_folder(path)
-        if not (path/'training.json').is_file(): raise ValueError(f'{path}: holds a model but no training.json; expected the checkpoint of a training')
+        if not (path/'training.json').is_file(): raise ValueError(f'{path}: holds a model but no training.json; expected the checkpoint of a training, such as checkpoints/step-… in a run folder')
         state = from_files(json.loads((path/'training.json').read_text()), load_file(path/'training.safetensors'))
         return state.pop('weights', None) or load_file(path/'model.safetensors'), state
     except ValueError as e:

@@ -262,7 +262,7 @@ def begin(self:Learner, n_epochs:int, # passes over the training images, those b
           warmup_epochs:float, # of them warming up, at most a quarter of all
          ):
     "Make everything ready: sizes of the schedule and, if this is the first step, the start."
-    if n_epochs < 1: raise ValueError(f'n_epochs {n_epochs}: expected at least 1')
+    if n_epochs < 1 or n_epochs % 1: raise ValueError(f'n_epochs {n_epochs}: expected a whole number, at least 1')
     if self.deterministic: torch.use_deterministic_algorithms(True)
     self.n_epochs, self.n_warmup, self.stopped = n_epochs, round(min(warmup_epochs, n_epochs/4)*self.steps_per_epoch), None
     start = time.perf_counter()

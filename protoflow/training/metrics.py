@@ -50,7 +50,7 @@ def scores(log_prob:Tensor, # (N,Y) log p(x|y), nats
     right = (log_p.argmax(1) == y).double()
     ece, mce = (multiclass_calibration_error(log_p.exp(), y, Y, n_bins=15, norm=norm).item() for norm in ('l1','max'))
     return dict(accuracy=right.mean().item(), top5=(log_p.topk(min(5, Y)).indices == y[:,None]).any(1).double().mean().item(),
-                nll=-log_p.gather(1, y[:,None]).mean().item(), brier=(log_p.exp() - torch.eye(Y)[y]).square().sum(1).mean().item(), ece=ece, mce=mce,
+                nll=0.-log_p.gather(1, y[:,None]).mean().item(), brier=(log_p.exp() - torch.eye(Y)[y]).square().sum(1).mean().item(), ece=ece, mce=mce,
                 bpd=-(log_prob.logsumexp(1) - math.log(Y)).mean().item()/bits, bpd_best_class=-log_prob.amax(1).mean().item()/bits,
                 class_accuracy=[right[y == c].mean().item() if (y == c).any() else None for c in range(Y)], n_images=N)
 
