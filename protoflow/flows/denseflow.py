@@ -259,7 +259,7 @@ def fill_factored(self:DenseFlow, z:Tensor, # (B,C',h,w)
     if factored == 'zero': return [z.new_zeros(len(z), *s) for s in self.factored_shapes]
     if factored == 'sample':   # the specification's order: last block first
         return [temperature*draw_normal((len(z), *s), z, generator) for s in reversed(self.factored_shapes)][::-1]
-    raise ValueError(f'factored {factored!r}: expected "sample", "zero" or the Latents of an image')
+    raise ValueError(f'factored {factored if isinstance(factored, str) else type(factored).__name__}: expected "sample", "zero" or the Latents of an image')
 
 # %% ../../nbs/1_flows/06_denseflow.ipynb #5f9386af
 @patch
