@@ -14,7 +14,8 @@ from torch import Tensor
 from ..core import check_images, class_color, figure, show_image, to_display
 from .heatmaps import log_density_map
 from .prototypes import prototype_name
-from ..prototypes.mixture import over_prototypes
+from ..flows.denseflow import call_in
+from ..prototypes.mixture import over_prototypes, precise
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #888da4e2
 @dataclass
@@ -63,6 +64,7 @@ def explain_data(model, # ProtoFlow
     if len(x) > 1: raise ValueError(f'{len(x)} images: expected one (C,H,W); explain them one by one')
     latents = flow.encode(x, torch.Generator(device).manual_seed(seed))
     lp = mixture.component_log_prob(latents.z)[0]
+    exact = call_in(precise(device), mixture, 'component_log_prob', latents.z.to(precise(device)))[0]       # so that the pieces add up where classes are close
     logits = over_prototypes(lp, mixture.likelihood)
     pair = logits.topk(2).indices.tolist()
     ks = lp[pair].argmax(1).tolist()
@@ -70,7 +72,7 @@ def explain_data(model, # ProtoFlow
     nearest = None if ds is None else ds.x[near[pair,ks,0]]
     maps = [log_density_map(mixture, latents.z[0], y, k) for y,k in zip(pair, ks)]
     return Explanation(x[0].cpu(), label, logits.softmax(0).cpu(), *pair, tuple(ks), tuple((lp[pair,ks] - logits[pair]).exp().tolist()),
-                       contributions(lp, *pair, mixture.likelihood).cpu(), (maps[0]-maps[1]).cpu(), model.decode(mixture.means[pair,ks], factored=latents).cpu(), nearest, model.config)
+                       contributions(exact, *pair, mixture.likelihood).cpu(), (maps[0]-maps[1]).cpu(), model.decode(mixture.means[pair,ks], factored=latents).cpu(), nearest, model.config)
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #4965934e
 def pixel_heatmap(e:Explanation # what `explain_data` returned
