@@ -20,7 +20,9 @@ from protoflow.flows.coupling import *
 from protoflow.flows.dequantization import *
 from protoflow.flows.denseflow import *
 from protoflow.flows.official import *
+from protoflow.prototypes.densities import *
 from protoflow.prototypes.mixture import *
+from protoflow.prototypes.collapse import *
 from protoflow.prototypes.fitting import *
 from protoflow.prototypes.protoflow import *
 from protoflow.prototypes.official import *

@@ -9,7 +9,7 @@ __all__ = ['new_file', 'samples_parser', 'class_numbers', 'make_samples', 'sampl
 # %% ../nbs/4_interpretation/12_commands.ipynb #826502b7
 from functools import cache
 from itertools import count
-import json, re, sys
+import json, math, re, sys, warnings
 from pathlib import Path
 from torch import Tensor
 from .images import Files
@@ -87,8 +87,10 @@ def samples_main(argv=None): # list of words; default: the command line
 # %% ../nbs/4_interpretation/12_commands.ipynb #8241e3af
 def read_image(path, # of a file that PIL reads
                model:ProtoFlow) -> Tensor: # (C,H,W) uint8
-    "The picture in the size, channels and grey levels of the model."
-    return as_model_image(Files([path])[0], model.config)
+    "The picture in the size, channels and grey levels of the model; warns if that squeezes it."
+    img, H, W = Files([path])[0], model.config.flow.height, model.config.flow.width
+    if abs(math.log(img.width*H/(img.height*W))) > 0.05: warnings.warn(f'{path}: {img.width}×{img.height} pixels are squeezed to {W}×{H}; crop it first, if its proportions matter')
+    return as_model_image(img, model.config)
 
 def find_image(said:str, # path of a file, or 'test:12'
                model:ProtoFlow, loaders, # function that returns `DataLoaders`
@@ -129,7 +131,10 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
     done, ds = [], loaders().train.dataset if args.nearest else None
     near = None if ds is None else model.nearest_examples(ds, seed=args.seed)
     for word in args.images:
-        try: done.append((word, explain_data(model, *find_image(word, model, loaders), ds, args.seed, near)))
+        try:
+            with warnings.catch_warnings(record=True, action='always', category=UserWarning) as said: image = find_image(word, model, loaders)
+            for w in said: print(f'protoflow_explain: {w.message}', file=sys.stderr)
+            done.append((word, explain_data(model, *image, ds, args.seed, near)))
         except ValueError as e:
             if args.debug: raise
             print(f'protoflow_explain: {e}', file=sys.stderr)

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['STYLE', 'check_shape', 'check_images', 'check_labels', 'sum_except_batch', 'normal_log_prob', 'draw_normal',
            'SharedNoise', 'all_finite', 'nonfinite_layer', 'class_color', 'figure', 'to_display', 'show_image',
-           'show_grid']
+           'show_grid', 'rank_and_world_size']
 
 # %% ../nbs/01_core.ipynb #431bb5d8
 import math
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn, Tensor
 
 # %% ../nbs/01_core.ipynb #dc82964b
@@ -172,3 +173,8 @@ def show_grid(rows:list, # list of rows, each (n,C,H,W) integers
             show_image(axs[i,j], x, n_levels, col_titles[j] if col_titles and i == 0 else '')
         if row_titles: axs[i,0].set_ylabel(row_titles[i], rotation=0, ha='right', va='center', color=row_colors[i] if row_colors else 'black')
     return fig
+
+# %% ../nbs/01_core.ipynb #c0de0002
+def rank_and_world_size() -> tuple: # int, int
+    "Rank of this process and number of processes; (0, 1) where `torch.distributed` was not started."
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)

@@ -138,6 +138,7 @@ def view_of(args, dls): # function of a batch and a generator
     if augment is None: raise ValueError(f'--tta: {"none" if args.augmentation else dls.name + " trains without augmentation, which"} leaves all views the same; choose another with --augmentation')
     return augment
 
+# %% ../nbs/3_training/07_test.ipynb #5b1b0002
 def score_part(args, model, dl, # batches of images and labels
                augment=None, # of `view_of`, for --tta
               ) -> dict: # name → score

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
+from ..core import rank_and_world_size
 
 # %% ../../nbs/1_flows/03_nets.ipynb #f341efd9
 class GatedConv(nn.Module):
@@ -93,7 +94,7 @@ class _SumOverProcesses(torch.autograd.Function):
 class BatchNorm(nn.BatchNorm2d):
     "Batch norm whose batch is that of all processes together; they must have equal parts of it."
     def forward(self, x):
-        world_size = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        _, world_size = rank_and_world_size()
         if not self.training or world_size == 1: return super().forward(x)
         n, v, average = world_size*x.numel()//x.shape[1], x.float(), lambda t: _SumOverProcesses.apply(t.mean((0,2,3)))/world_size
         mean = average(v)

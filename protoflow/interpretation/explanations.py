@@ -15,7 +15,8 @@ from ..core import check_images, class_color, figure, show_image, to_display
 from .heatmaps import log_density_map
 from .prototypes import prototype_name
 from ..flows.denseflow import call_in
-from ..prototypes.mixture import over_prototypes, precise
+from ..prototypes.densities import precise
+from ..prototypes.mixture import over_prototypes
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #888da4e2
 @dataclass

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core import all_finite, check_images, class_color, figure, normal_log_prob
 from ..flows.denseflow import call_in
 from .uncertainty import check_values, prototype_distance
-from ..prototypes.mixture import precise
+from ..prototypes.densities import precise
 from ..shapes import draw_shapes
 
 # %% ../../nbs/4_interpretation/07_out_of_distribution.ipynb #a12cf638

@@ -38,6 +38,7 @@ class Reliability:
     brier:float         # in 0..2
     nll:float           # nats
 
+# %% ../../nbs/4_interpretation/06_uncertainty.ipynb #5b1c0002
 def reliability(proba:Tensor, # (N,Y) probabilities of the classes
                 y:Tensor, # (N,) classes
                 n_bins:int=15, # of equal width

@@ -10,6 +10,7 @@ __all__ = ['StopTraining', 'Callback', 'Progress', 'EMA', 'Checkpoints', 'JSONHi
 import json, os, shutil
 from pathlib import Path
 import torch
+from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 from ..core import nonfinite_layer
@@ -74,19 +75,25 @@ class Checkpoints(Callback):
     def after_epoch(self, learner):
         self.scores[f'step-{learner.n_steps:08d}'] = learner.history[-1][self.best_by]
         self.save(learner)
-    def save(self, learner):
-        "Write a checkpoint now, and delete those that are neither of the newest two nor of the best."
-        if learner.rank > 0: return
-        average = None if learner.evaluated is learner.model else learner.evaluated
-        save_training(learner.model, self.folder, learner.n_steps, learner.state(), learner.history[-1] if learner.history else None, average)
-        keep = {p.name for p in checkpoints(self.folder)[-2:]} | set(self.best())
-        for p in checkpoints(self.folder):
-            if p.name not in keep: shutil.rmtree(p)
-    def best(self): # names of checkpoints, best first
-        there = {p.name for p in checkpoints(self.folder)}
-        return sorted(there & self.scores.keys(), key=self.scores.get)[:self.n_best]
     def state(self): return self.scores
     def load_state(self, state): self.scores = state
+
+# %% ../../nbs/3_training/04_callbacks.ipynb #5b1d0002
+@patch
+def save(self:Checkpoints, learner):
+    "Write a checkpoint now, and delete those that are neither of the newest two nor of the best."
+    if learner.rank > 0: return
+    average = None if learner.evaluated is learner.model else learner.evaluated
+    save_training(learner.model, self.folder, learner.n_steps, learner.state(), learner.history[-1] if learner.history else None, average)
+    keep = {p.name for p in checkpoints(self.folder)[-2:]} | set(self.best())
+    for p in checkpoints(self.folder):
+        if p.name not in keep: shutil.rmtree(p)
+
+@patch
+def best(self:Checkpoints) -> list: # of names
+    "The checkpoints that have a score, best first."
+    there = {p.name for p in checkpoints(self.folder)}
+    return sorted(there & self.scores.keys(), key=self.scores.get)[:self.n_best]
 
 # %% ../../nbs/3_training/04_callbacks.ipynb #07c2c7e8
 class JSONHistory(Callback):

@@ -64,6 +64,7 @@ def write_atomically(folder, # final place
     finally:
         if new.exists(): shutil.rmtree(new)
 
+# %% ../../nbs/3_training/03_checkpoints.ipynb #5b1a0002
 def recover(folder): # of a checkpoint
     "Put back what `write_atomically` had moved aside if it was killed between its two renames."
     folder = Path(folder)

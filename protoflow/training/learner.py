@@ -14,8 +14,8 @@ import torch.distributed as dist
 from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from ..core import SharedNoise, class_color, figure
-from ..prototypes.fitting import collapse_report
+from ..core import SharedNoise, class_color, figure, rank_and_world_size
+from ..prototypes.collapse import collapse_report
 from .callbacks import Callback, FiniteGuard, Progress, StopTraining
 from .checkpoints import checkpoints, load_training
 from .losses import base_bpd, consistency_loss, consistency_ramp, cross_entropy, diversity_loss, label_bpd, mu_loss, proto_loss
@@ -103,7 +103,7 @@ def prepare(self:Learner):
     self.device, self.evaluated, self.n_dims = torch.device(self.device), self.model.to(self.device), math.prod(self.dls.image_shape)     # `evaluated`: what validation scores
     self.opt = torch.optim.AdamW(parameter_groups(self.model, self.trainable, self.lr, self.gmm_lr, self.weight_decay), betas=self.betas, fused=True)
     self.epoch, self.batch, self.n_steps, self.history, self.sums, self.seconds = 0, 0, 0, [], {}, 0.
-    self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+    self.rank, self.world_size = rank_and_world_size()
     self.callbacks = sorted([FiniteGuard(), CollapseReport(), *self.callbacks, *([Progress()] if self.progress else [])], key=lambda c: c.order)
 
 @patch(as_prop=True)
@@ -269,7 +269,7 @@ def begin(self:Learner, n_epochs:int, # passes over the training images, those b
     if self.n_steps == 0: self.start()
     self.run = self.model       # what a step calls; several processes take the weights of the first
     if self.world_size > 1: self.run = DistributedDataParallel(self.run, [self.device] if self.device.type == 'cuda' else None)
-    if self.compiled: self.run = torch.compile(self.run)
+    if self.compiled: self.run = torch.compile(self.run, dynamic=False)     # every step has the same shapes; as variables Inductor could not order them
     self.seconds += time.perf_counter() - start
 
 # %% ../../nbs/3_training/05_learner.ipynb #ff26021d

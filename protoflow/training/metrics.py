@@ -11,12 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from tqdm.auto import tqdm
+from ..core import rank_and_world_size
 
 # %% ../../nbs/3_training/02_metrics.ipynb #64365d63
-def _world():
-    "Rank of this process and number of processes."
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
-
 @torch.no_grad()
 def collect(model, # ProtoFlow
             dl, # batches of images and labels
@@ -25,7 +22,7 @@ def collect(model, # ProtoFlow
             progress:bool=False, # show a bar?
            ) -> tuple[Tensor,Tensor]: # log p(x|y) (N,Y) nats, labels (N,)
     "log p(x|y) of every image of a data set, on the CPU; several processes share the batches and all get the whole."
-    device, (rank, world_size), rows = next(model.parameters()).device, _world(), {}
+    device, (rank, world_size), rows = next(model.parameters()).device, rank_and_world_size(), {}
     for i,(x,y) in enumerate(tqdm(dl, 'evaluating', leave=False, disable=not progress)):
         if i%world_size != rank: continue
         g = torch.Generator(device).manual_seed(seed*1_000_003 + i)
