@@ -270,13 +270,14 @@ def _changed(args, checkpoint): # of the training that goes on
     return f'this run had other options: {", ".join(other)}' + (f'; --config {path} takes its own' if not args.config else '') if other else ''
 
 def resume(learner, args, folder): # folder: of the run
-    "Take over what `--resume`, or the run folder of a restarted process, holds."
-    source = Path(args.resume) if args.resume else folder
+    "Take over what the run folder of a restarted process holds, or else what `--resume` names."
+    own = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0 and bool(checkpoints(folder/'checkpoints'))     # a restart goes on with what it has done itself
+    source = folder if own or not args.resume else Path(args.resume)
     if (source/'checkpoints').is_dir(): source = source/'checkpoints'
     found = [source] if (source/'model.safetensors').is_file() else checkpoints(source)
     if not found and args.resume: raise ValueError(f'--resume {args.resume}: there is no {"checkpoint in it" if source.exists() else "such folder"}')
     if not found: return
-    state, changed = None if args.no_restore_optimizer else load_training(found[-1]), _changed(args, found[-1])
+    state, changed = None if args.no_restore_optimizer and not own else load_training(found[-1]), _changed(args, found[-1])
     try: learner.model.load_state_dict(load_model(found[-1]).state_dict()) if state is None else learner.load_state(*state)
     except (RuntimeError, ValueError) as e: raise ValueError(f'{found[-1]}: holds another model than the one asked for: {changed or str(e).splitlines()[-1].strip()}') from e
     print(f'going on from {found[-1]}{", its weights only" if state is None else ""}', *[f'note: {changed}']*bool(changed), sep='\n')
