@@ -86,27 +86,11 @@ def link_inside(proc):
         path.write_text(text, encoding='utf-8')
 
 
-def last_sentence(markdown):
-    "What a Markdown cell says last, as plain text: the end of its last paragraph, or else its last heading."
-    text = re.sub(r'<!--.*?-->|\$\$.*?\$\$|^```.*?^```', '', markdown, flags=re.S | re.M)
-    text = re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', re.sub(r'[`*$]|^>\s*|^#+\s.*\{.*\}', '', text, flags=re.M))
-    parts = [' '.join(p.split()) for p in re.split(r'\n\s*\n', re.sub(r'^(#+.*)$', r'\n\1\n', text, flags=re.M)) if p.strip() and not p.strip().startswith('|')]
-    said = [re.split(r'(?<=[.?!:])\s+(?=\W*[A-Z0-9])', p)[-1].rstrip(':') for p in parts if not p.startswith('#')]
-    return said[-1] if said and len(said[-1].split()) >= MIN_WORDS else parts[-1].lstrip('# ').rstrip(':') if parts else ''
-
-
-def describe_figures(proc):
-    "Give each picture that a cell shows a text to be read in its place: the cell's `#| fig-alt:`, or else what the Markdown before it says."
-    for path in proc.rglob('*.ipynb'):
-        nb, title, said = json.loads(path.read_text(encoding='utf-8')), '', ''
-        for cell in nb['cells']:
-            source = ''.join(cell['source'])
-            front = re.search(r'^title: (.*)$', source, re.M) if cell['cell_type'] == 'raw' else None
-            if front: title = front[1].strip('"\'')
-            if cell['cell_type'] == 'markdown': said = last_sentence(source) or said
-            shows = any(kind.startswith('image/') for out in cell.get('outputs', []) for kind in out.get('data', {}))
-            if shows and not re.search(r'^#\|\s*fig-alt:', source, re.M): cell['source'] = f'#| fig-alt: {json.dumps(f"{title}: {said}", ensure_ascii=False)}\n{source}'
-        path.write_text(json.dumps(nb), encoding='utf-8')
+def check_figures(proc):
+    "End the build if a cell shows a picture and no `#| fig-alt:` says it in words."
+    bare = [f'{path.relative_to(proc)}: cell {cell.get("id")}' for path in proc.rglob('*.ipynb') for cell in json.loads(path.read_text(encoding='utf-8'))['cells']
+            if any(kind.startswith('image/') for out in cell.get('outputs', []) for kind in out.get('data', {})) and not re.search(r'^#\|\s*fig-alt:', ''.join(cell['source']), re.M)]
+    if bare: sys.exit('a picture has no text that describes it (#| fig-alt: "..."):\n' + '\n'.join(bare))
 
 
 def render(proc):
@@ -177,7 +161,7 @@ def main():
         run(copy, '-c', 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=0)')
         write_source_pages(copy/'_proc')
         link_inside(copy/'_proc')
-        describe_figures(copy/'_proc')
+        check_figures(copy/'_proc')
         site = render(copy/'_proc')
         check_pages(site)
         shutil.rmtree(CFG.doc_path, ignore_errors=True)
