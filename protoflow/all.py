@@ -13,6 +13,8 @@ from protoflow.augment import *
 from protoflow.images import *
 from protoflow.cub_objectnet import *
 from protoflow.datasets import *
+
+# %% ../nbs/4_interpretation/14_all.ipynb #be8bfc02
 from protoflow.flows.transforms import *
 from protoflow.flows.layers import *
 from protoflow.flows.nets import *
@@ -27,6 +29,8 @@ from protoflow.prototypes.fitting import *
 from protoflow.prototypes.protoflow import *
 from protoflow.prototypes.official import *
 from protoflow.prototypes.pruning import *
+
+# %% ../nbs/4_interpretation/14_all.ipynb #be8bfc03
 from protoflow.training.losses import *
 from protoflow.training.metrics import *
 from protoflow.training.checkpoints import *

@@ -86,19 +86,23 @@ def samples_main(argv=None): # list of words; default: the command line
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #8241e3af
 def read_image(path, # of a file that PIL reads
-               model:ProtoFlow) -> Tensor: # (C,H,W) uint8
+               model:ProtoFlow,
+               invert:bool=False, # exchange dark and bright?
+              ) -> Tensor: # (C,H,W) uint8
     "The picture in the size, channels and grey levels of the model; warns if that squeezes it."
     img, H, W = Files([path])[0], model.config.flow.height, model.config.flow.width
     if abs(math.log(img.width*H/(img.height*W))) > 0.05: warnings.warn(f'{path}: {img.width}×{img.height} pixels are squeezed to {W}×{H}; crop it first, if its proportions matter')
-    return as_model_image(img, model.config)
+    x = as_model_image(img, model.config)
+    return model.config.flow.n_levels-1 - x if invert else x
 
 def find_image(said:str, # path of a file, or 'test:12'
                model:ProtoFlow, loaders, # function that returns `DataLoaders`
+               invert:bool=False, # exchange dark and bright of a file?
               ) -> tuple: # (C,H,W) integers, class or None
     "An image file, or image 12 of the test set, counted from 0."
     number = re.fullmatch(r'test:(\d+)', said)
     if not number and not Path(said).is_file(): raise ValueError(f'{said}: is no file; expected an image file, or test:12 for image 12 of the test set')
-    if not number or Path(said).exists(): return read_image(said, model), None
+    if not number or Path(said).exists(): return read_image(said, model, invert), None
     test, i = loaders().test, int(number[1])
     if i >= len(test.dataset): raise ValueError(f'{said}: the test set has {len(test.dataset):,} images, counted from 0')
     return test[i]
@@ -109,6 +113,7 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
     parser = OneLineParser(prog=prog, description='Explain why images get their classes.')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=_checkpoint_help)
     parser.add_argument('images', metavar='IMAGE', nargs='*', help='image files, turned upright, made grey or colour, resized (bilinear, proportions not kept) and rounded to the grey levels of the model; or test:12 for image 12 of the test set, counted from 0')
+    _option(parser, '--invert', action='store_true', help='exchange dark and bright of image files: for black on white, where the training images are white on black, as digits and mnist are')
     _option(parser, '--nearest', action='store_true', help='show the training images nearest to the prototypes; needs the data set')
     _option(parser, '--dataset', help='where test:12 and --nearest look, a name or a folder of images; default: what the model was trained on')
     _option(parser, '--report', action='store_true', help='write report.html too: what the model has learnt, why it decides, when to doubt it; needs the data set and a minute or more')
@@ -132,9 +137,10 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
     near = None if ds is None else model.nearest_examples(ds, seed=args.seed)
     for word in args.images:
         try:
-            with warnings.catch_warnings(record=True, action='always', category=UserWarning) as said: image = find_image(word, model, loaders)
+            with warnings.catch_warnings(record=True, action='always', category=UserWarning) as said: image = find_image(word, model, loaders, args.invert)
             for w in said: print(f'protoflow_explain: {w.message}', file=sys.stderr)
-            done.append((word, explain_data(model, *image, ds, args.seed, near)))
+            done.append((word, e := explain_data(model, *image, ds, args.seed, near)))
+            print(f'{word}: {" or ".join(f"{model.config.classes[y]} ({e.proba[y]:.1%})" for y in (e.prediction, e.runner_up))}, by one noise draw')
         except ValueError as e:
             if args.debug: raise
             print(f'protoflow_explain: {e}', file=sys.stderr)

@@ -112,7 +112,9 @@ def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or 
     if not path.exists() and name in pretrained_names(): return ProtoFlow.from_pretrained(name), Path(os.environ.get('LOG_DIR', 'runs'))/name
     if not path.exists(): raise ValueError(f'{path}: there is no such file or folder, and no pretrained model of that name (there are: {", ".join(pretrained_names())})')
     for folder in [path, path/'final', *_best_first(path/'checkpoints'), *_best_first(path)]:
-        if (folder/'model.safetensors').is_file(): return load_model(folder), path if folder != path else path.parent.parent if path.parent.name == 'checkpoints' else path.parent
+        if not (folder/'model.safetensors').is_file(): continue
+        beside = path.parent.parent if path.parent.name == 'checkpoints' else path.parent       # of a single checkpoint
+        return load_model(folder), beside if folder == path else path
     if (path/'options.json').is_file() or (path/'checkpoints').is_dir(): raise ValueError(f'{path}: is a run without a checkpoint: it was stopped before its first epoch ended')
     if not (path.suffix == '.pt' or (path/'args.pickle').is_file() or any(path.glob('*.pt'))): raise ValueError(f'{path}: is no checkpoint; expected a run folder, a checkpoint in it, or a released ProtoFlow (config.json and a .pt)')
     model = load_official(path)
