@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['new_file', 'samples_parser', 'class_numbers', 'make_samples', 'samples_main', 'read_image', 'find_image',
-           'explain_parser', 'explanation_numbers', 'explain_images', 'make_explanations', 'explain_main']
+           'explain_parser', 'explanation_numbers', 'judge_tones', 'explain_images', 'make_explanations',
+           'explain_main']
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #826502b7
 from functools import cache
 from itertools import count
 import json, math, re, sys, warnings
+import torch
 from pathlib import Path
 from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from .images import Files
 from .interpretation.explanations import Explanation, explain_data, show_explanation
 from .interpretation.explorer import as_model_image
@@ -129,6 +132,18 @@ def explanation_numbers(e:Explanation # of one image
                 prototypes=list(e.prototypes), responsibility=list(e.responsibility), logit_difference_nats=e.contributions.sum().item(),
                 contributions_nats=[dict(label=names[two[i//K]], prototype=i%K, nats=v) for i,v in enumerate(e.contributions.tolist())], heatmap_nats=e.heatmap.tolist())
 
+# %% ../nbs/4_interpretation/12_commands.ipynb #16b4570d
+def judge_tones(model:ProtoFlow, x:Tensor, # (C,H,W) integers
+                inverted:bool=False, # were its dark and bright exchanged?
+                seed:int=0, # of the noise
+               ) -> tuple: # bits/dim of the image, advice or ''
+    "Is the image, with dark and bright exchanged, far more like the training images? By the likelihood, more than a bit for each number."
+    device = next(model.parameters()).device
+    bits, other = model.bpd(torch.stack([x, model.config.flow.n_levels-1 - x]).to(device), 1, torch.Generator(device).manual_seed(seed)).tolist()
+    if not other < bits - 1: return bits, ''
+    return bits, f'dark and bright seem exchanged: the other way round it would be more like the training images ({other:.3g} bits/dim in place of {bits:.3g}); {"leave out" if inverted else "try"} --invert'
+
+
 # %% ../nbs/4_interpretation/12_commands.ipynb #862b3300
 def explain_images(args, model, loaders # function that returns `DataLoaders`
                   ) -> list: # of (word, Explanation)
@@ -140,7 +155,9 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
             with warnings.catch_warnings(record=True, action='always', category=UserWarning) as said: image = find_image(word, model, loaders, args.invert)
             for w in said: print(f'protoflow_explain: {w.message}', file=sys.stderr)
             done.append((word, e := explain_data(model, *image, ds, args.seed, near)))
-            print(f'{word}: {" or ".join(f"{model.config.classes[y]} ({e.proba[y]:.1%})" for y in (e.prediction, e.runner_up))}, by one noise draw')
+            bits, advice = judge_tones(model, image[0], args.invert, args.seed)
+            if advice: print(f'protoflow_explain: {word}: {advice}', file=sys.stderr)
+            print(f'{word}: {" or ".join(f"{model.config.classes[y]} ({e.proba[y]:.1%})" for y in (e.prediction, e.runner_up))}, by one noise draw; {bits:.3g} bits/dim')
         except ValueError as e:
             if args.debug: raise
             print(f'protoflow_explain: {e}', file=sys.stderr)
@@ -154,6 +171,7 @@ def _file_name(word): # of an image
 def make_explanations(args) -> list: # of files
     "What the options of `protoflow_explain` ask for; ends with status 2 if an image could not be explained."
     if not args.images and not args.report: raise ValueError('nothing to explain: name an image file or test:12, or ask for --report')
+    if Path(args.checkpoint).suffix.lower() in IMG_EXTENSIONS: raise ValueError(f'{args.checkpoint}: is an image; the checkpoint comes first: protoflow_explain CHECKPOINT IMAGE…')
     choose_device(args)
     model, out, files = find_model(args.checkpoint)[0], Path(args.out), []
     args.batch_size, args.num_workers = 256, None       # of `test_loaders`

@@ -112,7 +112,7 @@ SOURCES = {
 def _find(source, root, fetch, errors):
     "What `source` finds, or None and a line more in `errors`."
     try: return source.find(str(root), fetch)
-    except (OSError, RuntimeError) as e: errors.append((str(e).strip() or type(e).__name__).splitlines()[0])
+    except (OSError, RuntimeError) as e: errors.append(' '.join(str(e).split())[:300] or type(e).__name__)
 
 def _lock(path):
     "Lets one process in, and the next when that has left; where one may not write, everybody."
@@ -187,4 +187,5 @@ def find_dls(name, # one of `dataset_names()`, or the path of a folder of images
     if name in own: return own[name]
     if name in SOURCES: return partial(named_dls, name)
     if Path(name).expanduser().is_dir(): return partial(folder_dls, name)
+    if len(Path(name).parts) > 1 or str(name)[:1] in '.~': raise ValueError(f'{name}: there is no such folder; expected one with a folder of images for each class, or a data set: {", ".join(dataset_names())}')
     raise ValueError(f'no data set is called {str(name)!r}: expected one of {", ".join(dataset_names())}, or the path of a folder of images')

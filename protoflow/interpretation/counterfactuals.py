@@ -106,9 +106,10 @@ class Counterfactuals:
 # %% ../../nbs/4_interpretation/05_counterfactuals.ipynb #80733636
 def _log_probs(model, x, n, generator):
     "log p(x|y) (n,B,Y) under n draws of noise, and the logits of the latents alone."
-    draws = [model.flow.encode(x, generator) for _ in range(n)]
-    logits = torch.stack([model.mixture.class_log_prob(l.z) for l in draws])
-    return logits + torch.stack([l.ldj for l in draws])[...,None], logits
+    at_once = max(1, 256//len(x))       # draws in one pass: a few images take hardly longer than one
+    draws = [model.flow.encode(x.repeat(min(at_once, n-i), 1, 1, 1), generator) for i in range(0, n, at_once)]
+    logits = torch.cat([model.mixture.class_log_prob(l.z) for l in draws])
+    return [t.view(n, len(x), -1) for t in (logits + torch.cat([l.ldj for l in draws])[:,None], logits)]
 
 def _candidate(mixture, z, target, margin, share):
     "The nearest latents with that margin, moved on by a share of the way to the prototype's mean; and the length of the move."

@@ -57,7 +57,7 @@ def explain_data(model, # ProtoFlow
                  seed:int=0, # of the flow's noise
                  near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
                 ) -> Explanation:
-    "Why this image gets its class."
+    "Why this image gets its class, by one noise draw of the flow."
     ds = getattr(ds, 'train', ds)
     ds = getattr(ds, 'dataset', ds)
     flow, mixture, device, c = model.flow, model.mixture, next(model.parameters()).device, model.config.flow
@@ -143,7 +143,7 @@ def explain(model, # ProtoFlow
             seed:int=0, # of the flow's noise
             near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
            ): # Figure
-    "Figure: this image, its class, its prototypes, where and how much."
+    "Figure: this image, its class, its prototypes, where and how much, by one noise draw."
     if isinstance(x, (str, Path)): raise ValueError(f'{x}: expected an image (C,H,W); of a picture file protoflow.commands.read_image(path, model) makes one')
     x, label = x if isinstance(x, (tuple, list)) else (x, None)
     return show_explanation(explain_data(model, x, label, ds, seed, near))

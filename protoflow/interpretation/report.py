@@ -87,6 +87,7 @@ def part_explanations(m:Material # of the report
     chosen = [group[i].item() for group,i in ((order[right[order]], int(right.sum())//2), (order[~right[order]], 0)) if len(group)]
     figures = [(f'Explanation of test image {i}, {"right" if right[i] else "wrong"}', explain(m.model, m.test[i], m.train, m.seed, m.near)) for i in chosen]
     text = ('The image, where it speaks for the prediction and where for the runner-up, the two prototypes that decided, the training images nearest to them, and the evidence of each prototype in nats: the bars add up exactly to the difference of the two logits. '
+            'The decoded prototypes carry the fine detail of the image itself; the bars weigh all prototypes of both classes, the maps compare only the two that are shown, and all is of one noise draw. '
             + (f'First a right prediction of typical confidence, then the most confident of {int((~right).sum())} mistakes among {len(right):,} test images.' if len(chosen) == 2 else f'All {len(right):,} test images looked at were classified alike, so there is one explanation only.'))
     return 'Why it decides', text, figures
 

@@ -27,6 +27,7 @@ def _seal(folder):
     "Write `checksums.json`, and see to it that everything in the folder is on the disk."
     (folder/'checksums.json').write_text(json.dumps(_checksums(folder), indent=1))
     for p in folder.iterdir():
+        p.chmod(0o644)      # safetensors writes files that nobody else may read
         with open(p, 'rb') as f: os.fsync(f.fileno())
 
 def check_folder(folder): # of a checkpoint
