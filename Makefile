@@ -15,8 +15,8 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 help:
 	@echo 'make demo        train on small digits, explain a prediction, write runs/demo'
-	@echo 'make test        every check and every notebook; FLAGS="data ddp slow cuda" runs more cells, NB=losses one notebook'
-	@echo 'make docs        the site, in _docs/, with the notebooks run anew'
+	@echo 'make test        every check and every notebook, about 10 minutes; FLAGS="data ddp slow cuda" runs more cells, NB=losses one notebook'
+	@echo 'make docs        the site, in _docs/, with the notebooks run anew; about 10 minutes'
 	@echo 'make browser     look at every page of the site in Chromium: phone and desk, light and dark; NB=digits some pages'
 	@echo 'make lab         JupyterLab on the notebooks'
 	@echo 'make lab-test    run the main notebooks in JupyterLab in Chromium, move every slider; NB=01_core one notebook'

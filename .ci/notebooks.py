@@ -107,11 +107,12 @@ def refresh(path, flags=()):
 
 
 def refresh_all(paths, flags=()):
-    "Refresh all `paths`, print one line for each, and return the number that failed."
-    failed = 0
+    "Refresh all `paths`, print one line for each, at last those that failed, and return them."
+    failed = []
     for path, _, error, seconds in in_parallel(refresh, paths, flags):
         print(f'{"FAILED" if error else "ran"} {path}  {seconds:.0f} s, {path.stat().st_size/1024:.0f} KB', flush=True)
-        if error: failed += 1; print(error, flush=True)
+        if error: failed.append(str(path)); print(error, flush=True)
+    if failed: print(f'not run to the end, each with its error above: {", ".join(failed)}', flush=True)
     return failed
 
 
@@ -151,7 +152,7 @@ def main():
     parser.add_argument('pattern', nargs='?', default='', help='part of the path of the notebooks to run')
     parser.add_argument('--flags', default='', help='run the cells with these flags too')
     args = parser.parse_intermixed_args()
-    if args.action == 'run': sys.exit(refresh_all(find(args.pattern), args.flags.split()) > 0)
+    if args.action == 'run': sys.exit(bool(refresh_all(find(args.pattern), args.flags.split())))
     if args.action == 'tidy':
         for path in find(): path.write_text(tidy(nbformat.read(path, 4)), encoding='utf-8')
     if args.action == 'readme':

@@ -29,8 +29,10 @@ main { max-width:60rem; margin:0 auto; padding:2.5rem 1.2rem }
 h1 { font-size:1.9rem; margin:0 } h2 { font-size:1.2rem; margin:2.6rem 0 .3rem } p { color:var(--soft); margin:.3rem 0 1rem; max-width:46rem }
 .numbers { display:flex; flex-wrap:wrap; gap:.7rem; margin:1.4rem 0 } .numbers div { background:var(--card); border:1px solid var(--line); border-radius:.5rem; padding:.6rem 1rem }
 .numbers b { display:block; font-size:1.25rem } .numbers span { color:var(--soft); font-size:.85rem }
-figure { margin:0 0 1rem; background:#fff; border:1px solid var(--line); border-radius:.5rem; padding:.6rem; overflow-x:auto } img { display:block; max-width:100%; margin:0 auto }
+figure { margin:0 0 1rem; background:#fff; border:1px solid var(--line); border-radius:.5rem; padding:.6rem; overflow-x:auto } img { display:block; max-width:100%; margin:0 auto } .wide { min-width:44rem }
 '''
+
+def _wide(png): return ' class="wide"' if int.from_bytes(png[16:20], 'big') > 900 else ''     # pixels; on a phone such a picture is moved sideways, not made tiny
 
 def html_page(title:str, # of the page
               lead:str, # a sentence or two below it
@@ -39,7 +41,7 @@ def html_page(title:str, # of the page
              ) -> str: # HTML
     "A self-contained page of numbers, words and pictures."
     esc = html.escape
-    picture = lambda alt, png: f'<figure><img alt="{esc(alt, quote=True)}" src="data:image/png;base64,{base64.b64encode(png).decode()}"></figure>'
+    picture = lambda alt, png: f'<figure><img{_wide(png)} alt="{esc(alt, quote=True)}" src="data:image/png;base64,{base64.b64encode(png).decode()}"></figure>'
     cards = ''.join(f'<div><b>{esc(str(v))}</b><span>{esc(k)}</span></div>' for k,v in numbers.items())
     body = ''.join(f'<h2>{esc(h)}</h2><p>{esc(text)}</p>' + ''.join(picture(*p) for p in pictures) for h,text,pictures in sections)
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{esc(title)}</title>'
