@@ -48,6 +48,7 @@ from protoflow.interpretation.faithfulness import *
 from protoflow.interpretation.explorer import *
 from protoflow.interpretation.pages import *
 from protoflow.interpretation.report import *
+from protoflow.commands import read_image
 
 # %% ../nbs/4_interpretation/14_all.ipynb #e4866026
 __all__ = [name for name in dir() if not name.startswith('_')]

@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from .images import Files
-from .interpretation.explanations import Explanation, explain_data, show_explanation
+from .interpretation.explanations import Explanation, _percent, explain_data, show_explanation
 from .interpretation.explorer import as_model_image
 from .interpretation.pages import png_bytes
 from .interpretation.prototypes import show_prototypes, show_samples
@@ -115,7 +115,7 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
     "All options of `protoflow_explain`."
     parser = OneLineParser(prog=prog, description='Explain why images get their classes.')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=_checkpoint_help)
-    parser.add_argument('images', metavar='IMAGE', nargs='*', help='image files, turned upright, made grey or colour, resized (bilinear, proportions not kept) and rounded to the grey levels of the model; or test:12 for image 12 of the test set, counted from 0')
+    parser.add_argument('images', metavar='IMAGE', nargs='*', help='image files, prepared like the training images (a digit bright on dark, cut out, centred and as large as theirs); they are turned upright, made grey or colour, resized (bilinear, proportions not kept) and rounded to the grey levels of the model; or test:12 for image 12 of the test set, counted from 0')
     _option(parser, '--invert', action='store_true', help='exchange dark and bright of image files: for black on white, where the training images are white on black, as digits and mnist are')
     _option(parser, '--nearest', action='store_true', help='show the training images nearest to the prototypes; needs the data set')
     _option(parser, '--dataset', help='where test:12 and --nearest look, a name or a folder of images; default: what the model was trained on')
@@ -137,11 +137,12 @@ def judge_tones(model:ProtoFlow, x:Tensor, # (C,H,W) integers
                 inverted:bool=False, # were its dark and bright exchanged?
                 seed:int=0, # of the noise
                ) -> tuple: # bits/dim of the image, advice or ''
-    "Is the image, with dark and bright exchanged, far more like the training images? By the likelihood, more than a bit for each number."
-    device = next(model.parameters()).device
-    bits, other = model.bpd(torch.stack([x, model.config.flow.n_levels-1 - x]).to(device), 1, torch.Generator(device).manual_seed(seed)).tolist()
-    if not other < bits - 1: return bits, ''
-    return bits, f'dark and bright seem exchanged: the other way round it would be more like the training images ({other:.3g} bits/dim in place of {bits:.3g}); {"leave out" if inverted else "try"} --invert'
+    "Is the image, with dark and bright exchanged, more than a bit/dim more like the training images? Is it less like them than guessed grey levels?"
+    levels, device = model.config.flow.n_levels, next(model.parameters()).device
+    bits, other = model.bpd(torch.stack([x, levels-1 - x]).to(device), 1, torch.Generator(device).manual_seed(seed)).tolist()
+    if other < bits - 1: return bits, f'dark and bright seem exchanged: the other way round it would be more like the training images ({other:.3g} bits/dim in place of {bits:.3g}); {"leave out" if inverted else "try"} --invert'
+    if bits > math.log2(levels): return bits, f'unlike anything the model was trained on: {bits:.3g} bits/dim, where guessing among {levels} grey levels costs {math.log2(levels):.3g}; do not trust its class'
+    return bits, ''
 
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #862b3300
@@ -157,7 +158,7 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
             done.append((word, e := explain_data(model, *image, ds, args.seed, near)))
             bits, advice = judge_tones(model, image[0], args.invert, args.seed)
             if advice: print(f'protoflow_explain: {word}: {advice}', file=sys.stderr)
-            print(f'{word}: {" or ".join(f"{model.config.classes[y]} ({e.proba[y]:.1%})" for y in (e.prediction, e.runner_up))}, by one noise draw; {bits:.3g} bits/dim')
+            print(f'{word}: {" or ".join(f"{model.config.classes[y]} ({_percent(e.proba[y])})" for y in (e.prediction, e.runner_up))}, by one noise draw; {bits:.3g} bits/dim')
         except ValueError as e:
             if args.debug: raise
             print(f'protoflow_explain: {e}', file=sys.stderr)

@@ -37,7 +37,7 @@ def check_images(x:Tensor, # candidate batch of images
         raise ValueError(f'images are {x.dtype}: expected integers in 0..{n_levels-1}; for floats in [0,1] use (x*{n_levels-1}).round().to(torch.uint8)')
     low, high = (v.item() for v in x.aminmax())
     if low < 0 or high >= n_levels:
-        raise ValueError(f'image values are in {low}..{high}: expected grey levels in 0..{n_levels-1}; is n_levels right for this data? A picture file is read with the right ones by protoflow.commands.read_image(path, model)')
+        raise ValueError(f'image values are in {low}..{high}: expected grey levels in 0..{n_levels-1}; is n_levels right for this data? A picture file is read with the right ones by read_image(path, model)')
     return x
 
 # %% ../nbs/01_core.ipynb #1f812fe7

@@ -125,6 +125,7 @@ def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and repo
         raise SystemExit(2)
     metrics = write_demo(learner, out, seed)
     shutil.rmtree(unfinished)
+    print('on the 450 test images:')
     for k,v in metrics.items():
         if not isinstance(v, list): print(f'{k:16} {v:.4f}' if isinstance(v, float) else f'{k:16} {v}')
     print(f'report: {(Path(out)/"report.html").resolve()}')

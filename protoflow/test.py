@@ -111,7 +111,7 @@ def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or 
     name, path = str(path), Path(path)
     if not path.exists() and name in pretrained_names(): return ProtoFlow.from_pretrained(name), Path(os.environ.get('LOG_DIR', 'runs'))/name
     if not path.exists(): raise ValueError(f'{path}: there is no such file or folder, and no pretrained model of that name (there are: {", ".join(pretrained_names())})')
-    for folder in [path, path/'final', *_best_first(path/'checkpoints'), *_best_first(path)]:
+    for folder in [path, path/'final', path/'checkpoint', *_best_first(path/'checkpoints'), *_best_first(path)]:
         if not (folder/'model.safetensors').is_file(): continue
         beside = path.parent.parent if path.parent.name == 'checkpoints' else path.parent       # of a single checkpoint
         return load_model(folder), beside if folder == path else path

@@ -97,7 +97,7 @@ def _draw_heatmap(axs, e):
     top = h.abs().max().clamp_min(1e-12).item()
     for ax,y,color,part in zip(axs, (e.prediction, e.runner_up), _colors(e), (h, -h)):
         show_image(ax, e.image, e.config.flow.n_levels, f'speaks for\n{e.config.classes[y]}', color, 8)
-        ax.images[0].set_data(0.75 + 0.25*to_display(e.image.float().mean(0, keepdim=True), e.config.flow.n_levels))
+        ax.images[0].set_data(0.88 + 0.12*to_display(e.image.float().mean(0, keepdim=True), e.config.flow.n_levels))
         shown = ax.imshow(part.clamp_min(0), cmap=LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.8)]), vmin=0, vmax=top)
         bar = ax.figure.colorbar(shown, cax=ax.inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[0, top])
         bar.ax.set_xticklabels(['0', f'{top:.2g}'], fontsize=7); bar.ax.tick_params(length=2, pad=1)
@@ -105,6 +105,8 @@ def _draw_heatmap(axs, e):
 
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #e81b61cb
+def _nats(v): return f'{v:.1f}' if abs(v) < 1e5 else f'{v:.1e}'
+
 def _draw_contributions(ax, e, n=4):
     "Bars: what each prototype adds to the logit difference."
     c, K, names, colors = e.contributions, len(e.contributions)//2, e.config.classes, _colors(e)
@@ -116,7 +118,7 @@ def _draw_contributions(ax, e, n=4):
     ax.set_yticks(range(len(bars)), [b[0] for b in bars], fontsize=8); ax.invert_yaxis(); ax.axvline(0, color='black', lw=0.6)
     if bars: ax.set_ylim(max(len(bars), 2) - 0.4, -0.6)
     ax.tick_params(axis='x', labelsize=8)
-    ax.set_title(f'evidence: {c.sum():.1f} nats for {names[e.prediction]} over {names[e.runner_up]}', fontsize=9); ax.set_xlabel('nats', fontsize=8)
+    ax.set_title(f'evidence: {_nats(c.sum().item())} nats for {names[e.prediction]} over {names[e.runner_up]}', fontsize=9); ax.set_xlabel('nats', fontsize=8)
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #c47af37d
 def show_explanation(e:Explanation # what `explain_data` returned
@@ -144,7 +146,7 @@ def explain(model, # ProtoFlow
             near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
            ): # Figure
     "Figure: this image, its class, its prototypes, where and how much, by one noise draw."
-    if isinstance(x, (str, Path)): raise ValueError(f'{x}: expected an image (C,H,W); of a picture file protoflow.commands.read_image(path, model) makes one')
+    if not isinstance(x, (Tensor, tuple, list)): raise ValueError(f'{x if isinstance(x, (str, Path)) else type(x).__name__}: expected an image (C,H,W); of a picture file read_image(path, model) makes one')
     x, label = x if isinstance(x, (tuple, list)) else (x, None)
     return show_explanation(explain_data(model, x, label, ds, seed, near))
 

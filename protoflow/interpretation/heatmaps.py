@@ -268,7 +268,7 @@ def draw_heatmap(ax, # matplotlib axes
     "Draw an image under its heatmap."
     from matplotlib.colors import ListedColormap
     grey = x.float().mean(0, keepdim=True)
-    show_image(ax, (0.75*(n_levels-1) + grey/4).round(), n_levels, title)      # pale, so that every colour shows, grey and black too
+    show_image(ax, (0.88*(n_levels-1) + 0.12*grey).round(), n_levels, title)      # pale, so that every colour shows, grey and black too
     strength = (heat.abs()/(top or heat.abs().quantile(0.98).clamp_min(1e-12))).clamp(0, 1).numpy()
     ax.imshow((heat > 0).numpy(), cmap=ListedColormap([class_color(other), class_color(y)]), vmin=0, vmax=1, alpha=0.9*strength, interpolation='nearest')
 
