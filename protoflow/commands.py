@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['new_file', 'samples_parser', 'class_numbers', 'make_samples', 'samples_main', 'read_image', 'find_image',
-           'explain_parser', 'explanation_numbers', 'judge_tones', 'explain_images', 'make_explanations',
+           'explain_parser', 'explanation_numbers', 'judge_image', 'explain_images', 'make_explanations',
            'explain_main']
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #826502b7
@@ -133,7 +133,7 @@ def explanation_numbers(e:Explanation # of one image
                 contributions_nats=[dict(label=names[two[i//K]], prototype=i%K, nats=v) for i,v in enumerate(e.contributions.tolist())], heatmap_nats=e.heatmap.tolist())
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #16b4570d
-def judge_tones(model:ProtoFlow, x:Tensor, # (C,H,W) integers
+def judge_image(model:ProtoFlow, x:Tensor, # (C,H,W) integers
                 inverted:bool=False, # were its dark and bright exchanged?
                 seed:int=0, # of the noise
                ) -> tuple: # bits/dim of the image, advice or ''
@@ -143,7 +143,6 @@ def judge_tones(model:ProtoFlow, x:Tensor, # (C,H,W) integers
     if other < bits - 1: return bits, f'dark and bright seem exchanged: the other way round it would be more like the training images ({other:.3g} bits/dim in place of {bits:.3g}); {"leave out" if inverted else "try"} --invert'
     if bits > math.log2(levels): return bits, f'unlike anything the model was trained on: {bits:.3g} bits/dim, where guessing among {levels} grey levels costs {math.log2(levels):.3g}; do not trust its class'
     return bits, ''
-
 
 # %% ../nbs/4_interpretation/12_commands.ipynb #862b3300
 def explain_images(args, model, loaders # function that returns `DataLoaders`
@@ -156,7 +155,7 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
             with warnings.catch_warnings(record=True, action='always', category=UserWarning) as said: image = find_image(word, model, loaders, args.invert)
             for w in said: print(f'protoflow_explain: {w.message}', file=sys.stderr)
             done.append((word, e := explain_data(model, *image, ds, args.seed, near)))
-            bits, advice = judge_tones(model, image[0], args.invert, args.seed)
+            bits, advice = judge_image(model, image[0], args.invert, args.seed)
             if advice: print(f'protoflow_explain: {word}: {advice}', file=sys.stderr)
             print(f'{word}: {" or ".join(f"{model.config.classes[y]} ({_percent(e.proba[y])})" for y in (e.prediction, e.runner_up))}, by one noise draw; {bits:.3g} bits/dim')
         except ValueError as e:

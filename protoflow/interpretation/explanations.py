@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 from torch import Tensor
-from ..core import check_images, class_color, figure, show_image, to_display
-from .heatmaps import log_density_map
+from ..core import check_images, class_color, figure, show_image
+from .heatmaps import _show_pale, log_density_map
 from .prototypes import prototype_name
 from ..flows.denseflow import call_in
 from ..prototypes.densities import precise
@@ -96,13 +96,11 @@ def _draw_heatmap(axs, e):
     h = pixel_heatmap(e)
     top = h.abs().max().clamp_min(1e-12).item()
     for ax,y,color,part in zip(axs, (e.prediction, e.runner_up), _colors(e), (h, -h)):
-        show_image(ax, e.image, e.config.flow.n_levels, f'speaks for\n{e.config.classes[y]}', color, 8)
-        ax.images[0].set_data(0.88 + 0.12*to_display(e.image.float().mean(0, keepdim=True), e.config.flow.n_levels))
+        _show_pale(ax, e.image, e.config.flow.n_levels, f'speaks for\n{e.config.classes[y]}', color, 8)
         shown = ax.imshow(part.clamp_min(0), cmap=LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.8)]), vmin=0, vmax=top)
         bar = ax.figure.colorbar(shown, cax=ax.inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[0, top])
         bar.ax.set_xticklabels(['0', f'{top:.2g}'], fontsize=7); bar.ax.tick_params(length=2, pad=1)
         bar.set_label('nats per pixel', fontsize=7, labelpad=0)
-
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #e81b61cb
 def _nats(v): return f'{v:.1f}' if abs(v) < 1e5 else f'{v:.1e}'

@@ -13,7 +13,7 @@ import math, textwrap
 import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
-from ..core import class_color, draw_normal, figure, show_image
+from ..core import class_color, draw_normal, figure, show_image, to_display
 
 # %% ../../nbs/4_interpretation/03_heatmaps.ipynb #65004926
 def log_density_map(mixture, # Mixture
@@ -257,6 +257,11 @@ def heatmap(model, # ProtoFlow
     return HEATMAPS[how](model, x, y, other, **kwargs)
 
 # %% ../../nbs/4_interpretation/03_heatmaps.ipynb #bd5020c6
+def _show_pale(ax, x, n_levels, *text):
+    "The image in grey, so pale that every colour shows on it, grey and black too."
+    show_image(ax, x, n_levels, *text)
+    ax.images[0].set_data(0.88 + 0.12*to_display(x.float().mean(0, keepdim=True), n_levels))
+
 def draw_heatmap(ax, # matplotlib axes
                  x:Tensor, # (C,H,W) integers
                  heat:Tensor, # (H,W) nats
@@ -267,8 +272,7 @@ def draw_heatmap(ax, # matplotlib axes
                 ):
     "Draw an image under its heatmap."
     from matplotlib.colors import ListedColormap
-    grey = x.float().mean(0, keepdim=True)
-    show_image(ax, (0.88*(n_levels-1) + 0.12*grey).round(), n_levels, title)      # pale, so that every colour shows, grey and black too
+    _show_pale(ax, x, n_levels, title)
     strength = (heat.abs()/(top or heat.abs().quantile(0.98).clamp_min(1e-12))).clamp(0, 1).numpy()
     ax.imshow((heat > 0).numpy(), cmap=ListedColormap([class_color(other), class_color(y)]), vmin=0, vmax=1, alpha=0.9*strength, interpolation='nearest')
 
