@@ -52,7 +52,7 @@ def _write(content, path): # text or the bytes of a picture, the file
 # %% ../nbs/4_interpretation/12_commands.ipynb #3631378d
 def samples_parser(prog='protoflow_samples'): # name of the program, in what it says
     "All options of `protoflow_samples`."
-    parser = OneLineParser(prog=prog, description='Draw the prototypes of a ProtoFlow, and images sampled from them, a row for each class.')
+    parser = OneLineParser(prog=prog, description='Draw the prototypes of a ProtoFlow, and images sampled from them, class by class.')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=_checkpoint_help)
     _option(parser, '--n', type=_count, default=8, help='samples of each class')
     _option(parser, '--temperature', type=_not_negative, default=0.7, help='factor of all noise, 0 or more; 1 is the distribution as it is')

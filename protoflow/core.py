@@ -156,7 +156,7 @@ def show_image(ax, # matplotlib axes
     if title: ax.set_title(title, color=color, fontsize=size)
 
 # %% ../nbs/01_core.ipynb #7d701cb7
-def show_grid(rows:list, # list of rows, each (n,C,H,W) integers
+def show_grid(rows:list, # list of rows, each (n,C,H,W) integers or a list of (C,H,W), None where there is no image
               n_levels:int=256, # number of grey levels
               row_titles:list=None, # text left of each row
               col_titles:list=None, # text above each column
@@ -169,6 +169,7 @@ def show_grid(rows:list, # list of rows, each (n,C,H,W) integers
     for i,r in enumerate(rows):
         for ax in axs[i]: ax.set_axis_off()
         for j,x in enumerate(r):
+            if x is None: continue
             axs[i,j].set_axis_on()
             show_image(axs[i,j], x, n_levels, col_titles[j] if col_titles and i == 0 else '')
         if row_titles: axs[i,0].set_ylabel(row_titles[i], rotation=0, ha='right', va='center', color=row_colors[i] if row_colors else 'black')

@@ -13,7 +13,7 @@ from fastcore.script import call_parse
 from .data import get_dls
 from .interpretation.explanations import explain, explain_data
 from .interpretation.prototypes import show_prototypes, show_reconstructions, show_samples
-from .interpretation.pages import html_page, png_bytes
+from .interpretation.pages import SCORE_WORDS, html_page, png_bytes
 from .prototypes.protoflow import ProtoFlow
 from .training.callbacks import Checkpoints, EMA
 from .training.checkpoints import save_model
@@ -72,7 +72,7 @@ def draw_figures(learner:Learner, # trained
 
 # %% ../nbs/4_interpretation/13_demo.ipynb #10406b64
 _captions = [
-    ('What it has learnt', 'Each class has a few prototypes, and each prototype is a distribution in the latent space of an invertible network. Here is the mean of every one, decoded by the inverse, the heaviest of its class first, with its number and weight above. What the classifier does not see of an image, the factored-out half, is taken from the nearest training image.', 'prototypes'),
+    ('What it has learnt', 'Each class has a few prototypes, and each prototype is a distribution in the latent space of an invertible network. Here is the mean of every one, decoded by the inverse, the heaviest of its class first, with its number and weight above. Some are hard to read: a mean is the middle of a distribution, not an image of the data. What the classifier does not see of an image, the factored-out half, is taken from the nearest training image.', 'prototypes'),
     ('What a prototype holds', 'Images drawn from the prototypical distributions of each class, at temperature 0.7. None of them is in the data.', 'samples'),
     ('Why it was right', 'A test image of typical confidence. Colours are those of the two classes: where the image speaks for the one, where for the other, and how much better than an average class each prototype explains it; the bars add up exactly to the logit difference. The decoded prototypes carry the fine detail of the image itself; the bars weigh all prototypes of both classes, the maps compare only the two that are shown, and all is of one noise draw. The map is as coarse as the latent (2×2 positions), and each position sees more than its square.', 'explanation_right'),
     ('Why it was wrong', 'The most confident mistake on the test set, explained in the same way.', 'explanation_wrong'),
@@ -88,7 +88,7 @@ def demo_report(metrics:dict, # of `final_metrics`
                'test images exactly reconstructed': 'all' if m['roundtrip_exact'] else 'not all', 'parameters': f'{m["n_params"]:,}', 'seconds of training': f'{m["train_seconds"]:.0f}'}
     sections = [(h, text if name in figures else 'There is no such image: every test image was classified rightly.', [(h, figures[name])] if name in figures else []) for h,text,name in _captions]
     lead = (f"A ProtoFlow trained on scikit-learn's digits, 8×8 images with 17 grey levels: 1,212 for training, 135 for validation, 450 for the numbers below. "
-            f'Scores average over 8 noise draws for each image. {m["epochs"]} epochs on {m["device"]}, seed {m["seed"]}. A small network on small images, not the setting of the paper.')
+            f'Scores average over 8 noise draws for each image. {m["epochs"]} epochs on {m["device"]}, seed {m["seed"]}. A small network on small images, not the setting of the paper. {SCORE_WORDS}')
     return html_page('This probably looks exactly like that', lead, numbers, sections)
 
 # %% ../nbs/4_interpretation/13_demo.ipynb #2bf2adf0
@@ -109,6 +109,8 @@ def write_demo(learner:Learner, # trained
     return metrics
 
 # %% ../nbs/4_interpretation/13_demo.ipynb #e78bf967
+_scores = dict(accuracy='of them classified rightly', nll='surprise at the label, nats; lower is better', bpd='bits/dim, what a pixel costs; lower is better', ece='calibration error, between confidence and accuracy; 0 is best')
+
 @call_parse
 def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and report
          epochs:int=80, # Passes over the training images
@@ -126,6 +128,6 @@ def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and repo
     metrics = write_demo(learner, out, seed)
     shutil.rmtree(unfinished)
     print('on the 450 test images:')
-    for k,v in metrics.items():
-        if not isinstance(v, list): print(f'{k:16} {v:.4f}' if isinstance(v, float) else f'{k:16} {v}')
-    print(f'report: {(Path(out)/"report.html").resolve()}')
+    for k,words in _scores.items(): print(f'  {k:8} {metrics[k]:.4f}  {words}')
+    print(f'  {"every pixel" if metrics["roundtrip_exact"] else "NOT every pixel"} came back exactly\n'
+          f'trained for {metrics["train_seconds"]:.0f} s; all numbers: {Path(out)/"metrics.json"}\nreport: {(Path(out)/"report.html").resolve()}')

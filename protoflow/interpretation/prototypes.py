@@ -11,6 +11,7 @@ __all__ = ['prototype_name', 'prototype_order', 'factored_source', 'prototype_pi
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #d30f3684
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 import torch
 from torch import Tensor
 from ..core import class_color, figure, show_grid, show_image
@@ -104,12 +105,18 @@ def show_prototypes(model, # ProtoFlow
                     classes:list=None, # numbers of the classes to draw; default: all
                     **kwargs, # `seed`, `factored`, `temperature`: see `prototype_pictures`
                    ): # Figure
-    "Every prototype, a row for each class, the heaviest of the class first, its number in the class and its weight above it."
+    "Every prototype, the heaviest of its class first, its number in the class and its weight above it; a row for each class, or a column where that is shorter and the names fit."
     names, order, w = model.config.classes, prototype_order(model), model.mixture.weights.cpu()
-    if classes is None: classes = range(len(names))
-    images = prototype_pictures(model, ds, near=near, classes=list(classes), **kwargs)
-    return _numbered(model, [x[order[y]] for x,y in zip(images, classes)], [[f'{prototype_name(k)}, {w[y,k]:.0%}' for k in order[y]] for y in classes],
-                     [names[y] for y in classes], scale, [class_color(y) for y in classes])
+    classes = list(range(len(names)) if classes is None else classes)
+    images = [x[order[y]] for x,y in zip(prototype_pictures(model, ds, near=near, classes=classes, **kwargs), classes)]
+    titles, colors = [[f'{prototype_name(k)}, {w[y,k]:.0%}' for k in order[y]] for y in classes], [class_color(y) for y in classes]
+    names, depth = [names[y] for y in classes], max(map(len, images))
+    if not depth < len(classes) <= 10 or 0.08*max(map(len, names)) > scale: return _numbered(model, images, titles, names, scale, colors)
+    fig = _numbered(model, list(zip_longest(*images)), list(zip_longest(*titles, fillvalue='')), ['']*depth, scale, ['black']*depth)
+    for ax,name,color in zip(fig.axes, names, colors): ax.text(0.5, 1 + 0.19/scale, name, color=color, fontsize=9, ha='center', transform=ax.transAxes)
+    fig.set_figheight(fig.get_figheight() + 0.17)
+    return fig
+
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #0863bee6
 def prototype_samples(model, # ProtoFlow

@@ -17,7 +17,7 @@ from .counterfactuals import counterfactuals, show_counterfactuals
 from .explanations import explain, explain_data
 from .latents import interpolate_images, latent_map, show_map, show_paths
 from .ood import fit_typical, ood_scores, ood_statistics, ood_table, outside_images, plot_ood
-from .pages import html_page, png_bytes
+from .pages import SCORE_WORDS, html_page, png_bytes
 from .prototypes import reencode_prototypes, show_prototypes, show_reconstructions, show_samples
 from .uncertainty import abstention, plot_abstention, plot_reliability, reliability
 from ..prototypes.pruning import plot_pruning_scores
@@ -148,7 +148,7 @@ def report(model, # ProtoFlow
     numbers = {'accuracy': f'{s["accuracy"]:.1%}', 'NLL, nats': f'{s["nll"]:.3f}', 'bits/dim': f'{s["bpd"]:.2f}', 'calibration error': f'{s["ece"]:.3f}',
                'exactly reconstructed': 'all' if roundtrip_exact(model, m.loader, seed) else 'not all', 'parameters': f'{sum(p.numel() for p in model.parameters()):,}'}
     lead = (f'A ProtoFlow for {len(model.config.classes)} classes of images {c.channels}×{c.height}×{c.width} with {c.n_levels} grey levels, on {Path(dls.name).name}. '
-            f'The numbers are from {len(m.test):,} of {len(dls.test.dataset):,} test images, {n_samples} noise draws each, seed {seed}, on {next(model.parameters()).device}; written on {time.strftime("%Y-%m-%d")}.')
+            f'The numbers are from {len(m.test):,} of {len(dls.test.dataset):,} test images, {n_samples} noise draws each, seed {seed}, on {next(model.parameters()).device}; written on {time.strftime("%Y-%m-%d")}. {SCORE_WORDS}')
     sections = [_section(PARTS[name], m) for name in parts or PARTS]
     page = html_page('This probably looks exactly like that', lead, numbers, sections)
     if out is None: return page

@@ -81,7 +81,7 @@ def _log_normal_backward(z, z2, loc, log_scale, centre, G, n_positions, dtype, o
     return dz.to(z_dtype), dz2.to(z_dtype), dloc, dlog_scale
 
 # %% ../../nbs/2_prototypes/06_densities.ipynb #d0a1c00d
-def diagonal_log_normal(z:Tensor, # (B,P,S) latents, of which S share a mean and a scale, as `precise` numbers
+def diagonal_log_normal(z:Tensor, # (B,P,Q) latents, of which Q share a mean and a scale, as `precise` numbers
                         loc:Tensor, # (N,P) means
                         log_scale:Tensor, # (N,P) logarithms of the standard deviations
                         dtype:torch.dtype=torch.float32, # of the products, where that is exact enough

@@ -108,7 +108,7 @@ def log_normal(self:Mixture, z:Tensor # (B,...) with D values an example
     fast = torch.promote_types(torch.promote_types(z.dtype, self.loc.dtype), torch.float32)
     with torch.autocast(z.device.type, enabled=False):
         loc, log_scale = self.loc.flatten(0, 1), self.log_scale.flatten(0, 1)                               # (Y·K,P)
-        z = z.reshape(len(z), loc.shape[1], self.n_latent//loc.shape[1]).to(precise(z.device))              # (B,P,S)
+        z = z.reshape(len(z), loc.shape[1], self.n_latent//loc.shape[1]).to(precise(z.device))              # (B,P,Q)
         if self.covariance == 'full': out = full_log_normal(z[...,0], loc, log_scale, self.lower.flatten(0, 1))
         else: out = diagonal_log_normal(z, loc, log_scale.expand_as(loc), fast)
         return out.unflatten(1, self.active.shape)

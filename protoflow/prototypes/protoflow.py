@@ -80,6 +80,8 @@ def for_data(cls:ProtoFlow, dls, # `DataLoaders`
              n_prototypes:int=5, # of each class
              **changes): # fields of either configuration that differ from the preset
     "A model whose sizes fit the data."
+    fields = {f.name for config in (ProtoFlowConfig, DenseFlowConfig) for f in dataclasses.fields(config)} - {'flow'}
+    if unknown := sorted(set(changes) - fields): raise ValueError(f'no model has {", ".join(unknown)}: expected some of {", ".join(sorted(fields))}')
     C, H, W = dls.image_shape
     own = {f.name: changes.pop(f.name) for f in dataclasses.fields(ProtoFlowConfig) if f.name in changes}
     flow = DenseFlowConfig.preset(flow, **{**dict(channels=C, height=H, width=W, n_levels=dls.n_levels), **changes})
