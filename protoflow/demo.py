@@ -109,7 +109,7 @@ def write_demo(learner:Learner, # trained
     return metrics
 
 # %% ../nbs/4_interpretation/13_demo.ipynb #e78bf967
-_scores = dict(accuracy='of them classified rightly', nll='surprise at the label, nats; lower is better', bpd='bits/dim, what a pixel costs; lower is better', ece='calibration error, between confidence and accuracy; 0 is best')
+_scores = dict(accuracy='share of them classified rightly', nll='surprise at the label, nats; lower is better', bpd='bits/dim, what a pixel costs; lower is better', ece='calibration error, between confidence and accuracy; 0 is best')
 
 @call_parse
 def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and report
