@@ -72,6 +72,7 @@ def untidy(path):
     if 'widgets' in nb.metadata: problems.append('has widget state')
     for cell in nb.cells:
         if cell.cell_type == 'code' and mixes_imports(cell.source): problems.append(f'cell {cell.id} imports and does more: the site runs such cells, so imports have cells of their own')
+        if cell.cell_type == 'markdown' and '\t' in cell.source: problems.append(f'cell {cell.id} has a tab in its text: a backslash was lost, such as that of \\tfrac')
         for out in cell.get('outputs', []):
             if out.output_type == 'error': problems.append(f'cell {cell.id} has stored an error: {out.ename}')
             if WIDGET in out.get('data', {}): problems.append(f'cell {cell.id} has stored a widget view')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['APPROACHES', 'OneLineParser', 'loss_weights', 'training_parser', 'parse', 'loaders', 'FirstBatches', 'flow_in',
            'build_model', 'SaveOptions', 'run_folder', 'build_learner', 'resume', 'check_device', 'choose_device',
-           'unlikely_images', 'first_lines', 'train', 'run_command', 'main']
+           'unlikely_images', 'too_large', 'first_lines', 'train', 'run_command', 'main']
 
 # %% ../nbs/3_training/06_train.ipynb #ba353f60
 import argparse, dataclasses, json, math, os, sys
@@ -155,7 +155,7 @@ images of your own, in a folder for each class; go on with a run that was stoppe
 
   %(prog)s --dataset ./pictures --img_size 32 --elbo_loss2 --extra pictures
   %(prog)s --config runs/pictures/options.json --resume runs/pictures
-  %(prog)s --dataset ./pictures --img_size 32 --sanity-check
+  %(prog)s --dataset ./pictures --img_size 16 --sanity-check
 
 What one needs: --dataset (what is learnt), --elbo_loss2 (likely images, so that prototypes decode well), --protos_per_class,
 -e (epochs), -b (batch size), --lr and --gmm_lr (learning rates), --extra (name of the run), --seed. The rest can stay as it is.'''
@@ -305,11 +305,16 @@ def unlikely_images(args) -> str: # a line; empty if all is well
     if args.gmm_em or {'elbo_loss2', 'elbo_loss', 'consistency_loss'} & set(loss_weights(args)): return ''
     return '\nnote: no loss asks for likely images, so bits/dim will end high and prototypes will decode badly; add --elbo_loss2, unless only the classes matter'
 
+def too_large(learner) -> str: # a line; empty if all is well
+    "What to say of a large network on a CPU."
+    if learner.device.type != 'cpu' or (n := sum(p.numel() for p in learner.model.parameters())) < 20e6: return ''
+    return f'\nnote: {n/1e6:.0f} million parameters on a CPU: a step takes minutes; --flow small, or --img_size 16, is quick enough to try'
+
 def first_lines(args, dls, learner, folder # of the run
                ) -> str:
     "What a training says before it begins."
     return (f'{dls.name}: {len(dls.train.dataset):,} training images of {"×".join(map(str, dls.image_shape))} in {dls.n_classes} classes; '
-            f'{sum(p.numel() for p in learner.model.parameters()):,} parameters on {args.device}; run folder {folder}{unlikely_images(args)}')
+            f'{sum(p.numel() for p in learner.model.parameters()):,} parameters on {args.device}; run folder {folder}{too_large(learner)}{unlikely_images(args)}')
 
 # %% ../nbs/3_training/06_train.ipynb #1a039aea
 def train(args) -> dict: # test scores

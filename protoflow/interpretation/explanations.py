@@ -60,6 +60,7 @@ def explain_data(model, # ProtoFlow
     "Why this image gets its class, by one noise draw of the flow."
     ds = getattr(ds, 'train', ds)
     ds = getattr(ds, 'dataset', ds)
+    if ds is not None and not hasattr(ds, 'x'): raise ValueError(f'ds is {ds!r:.60}: expected DataLoaders, one of their loaders or ImageData')
     flow, mixture, device, c = model.flow, model.mixture, next(model.parameters()).device, model.config.flow
     x = check_images(x[None] if isinstance(x, Tensor) and x.ndim == 3 else x, (c.channels, c.height, c.width), c.n_levels).to(device)
     if len(x) > 1: raise ValueError(f'{len(x)} images: expected one (C,H,W); explain them one by one')

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 from torch import Tensor
-from ..data import ImageData, ImageLoader
+from ..data import ImageData, ImageLoader, check_dls
 from .counterfactuals import counterfactuals, show_counterfactuals
 from .explanations import explain, explain_data
 from .latents import interpolate_images, latent_map, show_map, show_paths
@@ -60,7 +60,7 @@ def part_prototypes(m:Material # of the report
     "What each prototype looks like, and whether the model knows it again."
     again = reencode_prototypes(m.model, m.train, n_draws=4, seed=m.seed, near=m.near)
     own, itself = (float(torch.as_tensor(again[k]).mean()) for k in ('own_class', 'own_prototype'))
-    text = ('The mean of every prototype, decoded by the inverse of the network that classifies, the heaviest of its class first; above each its number and weight. What the classifier does not see of an image is taken from the nearest training image. '
+    text = ('The mean of every prototype, decoded by the inverse of the network that classifies, the heaviest of its class first; above each its number and weight, the share of its class that the model gives it in training. What the classifier does not see of an image is taken from the nearest training image. '
             f'Encoded again, a decoded prototype is taken for its own class in {own:.1%} and for itself in {itself:.1%} of 4 noise draws each.')
     return 'What it has learnt', text, [('The prototypes of each class, decoded', show_prototypes(m.model, m.train, near=m.near))]
 
@@ -75,7 +75,7 @@ def part_samples(m:Material # of the report
 def part_map(m:Material # of the report
             ) -> tuple: # heading, text, [(words, Figure)]
     "Latents and prototypes in the plane."
-    return ('A map', 'Latents of training images and the prototypes among them, in the plane in which they vary most. A plane shows a small share of that variation (its axes say how much), and the circles are the standard deviations of the prototypes as they look from there: classes that overlap here may well be apart.',
+    return ('A map', 'Latents of training images and the prototypes among them, in the plane in which they vary most. A plane shows a small share of that variation (its axes say how much), and the circles are the standard deviations of the prototypes as they look from there: classes that overlap here may well be apart. If training turned, shifted or zoomed its images, prototypes stand for those too and lie nearer the middle than the dots, which are images as they are.',
             [('Training images as points coloured by class, prototypes as numbered marks', show_map(m.model, latent_map(m.model, m.train, seed=m.seed)))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #8299576d
@@ -86,7 +86,7 @@ def part_explanations(m:Material # of the report
     right, order = prediction == m.test.y, confidence.argsort(descending=True)
     chosen = [group[i].item() for group,i in ((order[right[order]], int(right.sum())//2), (order[~right[order]], 0)) if len(group)]
     figures = [(f'Explanation of test image {i}, {"right" if right[i] else "wrong"}', explain(m.model, m.test[i], m.train, m.seed, m.near)) for i in chosen]
-    text = ('The image, where it speaks for the prediction and where for the runner-up, the two prototypes that decided, the training images nearest to them, and the evidence of each prototype in nats: the bars add up exactly to the difference of the two logits. '
+    text = ('The image, where it speaks for the prediction and where for the runner-up, the two prototypes that decided, the training images nearest to them, and the evidence of each prototype in nats: the bars, with those too small to draw, add up exactly to the difference of the two logits. '
             'The decoded prototypes carry the fine detail of the image itself; the bars weigh all prototypes of both classes, the maps compare only the two that are shown, and all is of one noise draw. '
             + (f'First a right prediction of typical confidence, then the most confident of {int((~right).sum())} mistakes among {len(right):,} test images.' if len(chosen) == 2 else f'All {len(right):,} test images looked at were classified alike, so there is one explanation only.'))
     return 'Why it decides', text, figures
@@ -105,7 +105,7 @@ def part_doubt(m:Material # of the report
     "Calibration and abstention."
     proba = m.log_prob.softmax(1)
     confidence, prediction = proba.max(1)
-    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated. Below, how often it is right if it declines to answer where it is least sure. From {len(proba):,} test images.',
+    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated; vertical lines show how far chance alone may move a bin. Below, how often it is right if it declines to answer where it is least sure. From {len(proba):,} test images.',
             [('Reliability diagram', plot_reliability(reliability(proba, m.test.y))), ('Accuracy against the share of images answered', plot_abstention(abstention(confidence, prediction == m.test.y)))])
 
 def part_outside(m:Material # of the report
@@ -142,6 +142,7 @@ def report(model, # ProtoFlow
            seed:int=0, # of everything random
           ): # HTML, or the `Path` of the file
     "A self-contained page on what a model has learnt, why it decides, and when to doubt it."
+    check_dls(dls)
     if unknown := sorted(set(parts or []) - set(PARTS)): raise ValueError(f'parts {unknown}: expected some of {", ".join(PARTS)}')
     m, c = gather(model, dls, n, n_samples, seed), model.config.flow
     s = scores(m.log_prob, m.test.y, c.channels*c.height*c.width)

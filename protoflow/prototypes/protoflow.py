@@ -13,6 +13,7 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.utils.data import DataLoader
 from ..core import check_labels
+from ..data import check_dls
 from ..flows.denseflow import DenseFlow, DenseFlowConfig, Latents
 from . import fitting
 from .mixture import Mixture, over_prototypes
@@ -80,6 +81,7 @@ def for_data(cls:ProtoFlow, dls, # `DataLoaders`
              n_prototypes:int=5, # of each class
              **changes): # fields of either configuration that differ from the preset
     "A model whose sizes fit the data."
+    check_dls(dls)
     fields = {f.name for config in (ProtoFlowConfig, DenseFlowConfig) for f in dataclasses.fields(config)} - {'flow'}
     if unknown := sorted(set(changes) - fields): raise ValueError(f'no model has {", ".join(unknown)}: expected some of {", ".join(sorted(fields))}')
     C, H, W = dls.image_shape

@@ -15,6 +15,7 @@ from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from ..core import SharedNoise, class_color, figure, rank_and_world_size
+from ..data import check_dls
 from ..prototypes.collapse import collapse_report
 from .callbacks import Callback, FiniteGuard, Progress, StopTraining
 from .checkpoints import checkpoints, load_training
@@ -118,6 +119,8 @@ def call(self:Learner, moment:str): # name of a method of `Callback`
 # %% ../../nbs/3_training/05_learner.ipynb #7245a582
 def check_fits(model, dls):
     "Raise a `ValueError` unless the model takes the images and classes of the data."
+    check_dls(dls)
+    if not hasattr(model, 'config'): raise ValueError(f'model is {model!r:.60}: expected a ProtoFlow; the order is Learner(model, dls)')
     c = model.config.flow
     if (c.channels, c.height, c.width) != tuple(dls.image_shape):
         raise ValueError(f'the model takes images of {c.channels}×{c.height}×{c.width}, the data has {"×".join(map(str, dls.image_shape))}: build it with ProtoFlow.for_data(dls)')
@@ -262,7 +265,7 @@ def begin(self:Learner, n_epochs:int, # passes over the training images, those b
           warmup_epochs:float, # of them warming up, at most a quarter of all
          ):
     "Make everything ready: sizes of the schedule and, if this is the first step, the start."
-    if n_epochs < 1 or n_epochs % 1: raise ValueError(f'n_epochs {n_epochs}: expected a whole number, at least 1')
+    if not isinstance(n_epochs, (int, float)) or n_epochs < 1 or n_epochs % 1: raise ValueError(f'n_epochs {n_epochs}: expected a whole number, at least 1')
     if self.deterministic: torch.use_deterministic_algorithms(True)
     self.n_epochs, self.n_warmup, self.stopped = n_epochs, round(min(warmup_epochs, n_epochs/4)*self.steps_per_epoch), None
     start = time.perf_counter()
@@ -325,7 +328,7 @@ def plot(self:Learner): # Figure
     for ax,train,valid,label in ((axs[0],'train_cross_entropy','valid_nll','cross-entropy (nats)'), (axs[1],'train_elbo_loss2','valid_bpd','bits/dim'), (axs[2],'train_accuracy','valid_accuracy','accuracy')):
         ax.plot(epochs, [h[train] for h in self.history], color=class_color(0), label='training')
         ax.plot(epochs, [h[valid] for h in self.history], color=class_color(1), label='validation')
-        ax.set(xlabel='epoch', ylabel=label)
+        ax.set(xlabel='epoch', ylabel=label); ax.xaxis.get_major_locator().set_params(integer=True)
     axs[0].set_yscale('log'); axs[0].legend()
     axs[2].set_ylim(max(0, min(min(h['train_accuracy'], h['valid_accuracy']) for h in self.history)-0.02), 1.005)
     return fig
