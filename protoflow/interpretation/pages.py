@@ -32,7 +32,7 @@ h1 { font-size:1.9rem; margin:0 } h2 { font-size:1.2rem; margin:2.6rem 0 .3rem }
 figure { margin:0 0 1rem; background:#fff; border:1px solid var(--line); border-radius:.5rem; padding:.6rem; overflow-x:auto } img { display:block; max-width:100%; margin:0 auto } .wide { min-width:44rem }
 '''
 
-SCORE_WORDS = 'NLL is the surprise at the true label; bits/dim is what the model needs to write down one pixel; calibration error is the gap between how sure it is and how often it is right. Of all three, lower is better.'
+SCORE_WORDS = 'NLL is the surprise at the true label; bits/dim is what the model needs to write down one pixel; calibration error is the gap between how sure it is and how often it is right. Of all three, lower is better.'     # what a page says of its scores
 
 def _wide(png): return ' class="wide"' if int.from_bytes(png[16:20], 'big') > 900 else ''     # pixels; on a phone such a picture is moved sideways, not made tiny
 
