@@ -90,7 +90,8 @@ def show_factored(model, # ProtoFlow
     "Each class's heaviest prototype, its factored part from each source in turn, and the image that lent it."
     if near is None: near = model.nearest_examples(ds, seed=seed)
     first = [(y, ks[0]) for y,ks in enumerate(prototype_order(model))]
-    rows = [[prototype_pictures(model, ds, seed, near, f, t)[y,k] for y,k in first] for f,t in (('zero',1.), ('sample',temperature/2), ('sample',temperature), ('nearest',1.))]
+    filled = [prototype_pictures(model, ds, seed, near, f, t) for f,t in (('zero',1.), ('sample',temperature/2), ('sample',temperature), ('nearest',1.))]
+    rows = [[x[y,k] for y,k in first] for x in filled]
     rows.append([ds.x[near[y,k,0]] for y,k in first])
     names = ['zeros', f'sampled, {temperature/2:g}', f'sampled, {temperature:g}', 'of the nearest', 'the nearest']
     fig = _numbered(model, rows, [[prototype_name(k, model.config.classes[y]) for y,k in first]], names, scale, ['black']*5)
