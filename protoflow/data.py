@@ -115,8 +115,8 @@ class DataLoaders:
     def image_shape(self): return tuple(self.train.dataset.x.shape[1:]) # (C,H,W)
 
 def check_dls(dls): # candidate
-    "Raise `ValueError` unless `dls` is `DataLoaders`."
-    if not isinstance(dls, DataLoaders) and not hasattr(dls, 'image_shape'): raise ValueError(f'dls is {dls!r:.60}: expected DataLoaders, which get_dls(name or folder) or make_dls makes')
+    "Raise `ValueError` unless `dls` is `DataLoaders`, or looks like them."
+    if not hasattr(dls, 'image_shape'): raise ValueError(f'dls is {dls!r:.60}: expected DataLoaders, which get_dls(name or folder) or make_dls makes')
 
 
 # %% ../nbs/02_data.ipynb #f4dc5947
