@@ -11,7 +11,6 @@ import math, random
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from .data import warp
 
 # %% ../nbs/04_augment.ipynb #b18693fe
@@ -118,6 +117,7 @@ class TimmAugment:
     def __call__(self, x:Tensor, # (B,C,H,W) uint8
                  generator:torch.Generator=None, # of the amounts
                 ) -> Tensor: # (B,C,H,W) uint8
+        from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image       # here, since importing it takes a second
         policy, (C, H, W) = _timm_policy(self.name, min(x.shape[-2:])), x.shape[1:]
         x = augment_crop(x, generator).expand(-1, max(C,3), -1, -1).cpu()      # the policies want colour
         with seeded(int(2**31*_uniform(1, 0, 1, generator).double())):

@@ -14,9 +14,8 @@ import json, math, re, sys, warnings
 import torch
 from pathlib import Path
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
-from .images import Files
-from .interpretation.explanations import Explanation, _percent, explain_data, show_explanation
+from .images import Files, IMG_EXTENSIONS
+from .interpretation.explanations import DETAIL, Explanation, _percent, explain_data, show_explanation
 from .interpretation.explorer import as_model_image
 from .interpretation.pages import png_bytes
 from .interpretation.prototypes import show_prototypes, show_samples
@@ -118,6 +117,8 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
     parser.add_argument('images', metavar='IMAGE', nargs='*', help='image files, prepared like the training images (a digit bright on dark, cut out, centred and as large as theirs); they are turned upright, made grey or colour, resized (bilinear, proportions not kept) and rounded to the grey levels of the model; or test:12 for image 12 of the test set, counted from 0')
     _option(parser, '--invert', action='store_true', help='exchange dark and bright of image files: for black on white, where the training images are white on black, as digits and mnist are')
     _option(parser, '--nearest', action='store_true', help='show the training images nearest to the prototypes; needs the data set')
+    _option(parser, '--other', metavar='CLASS', help='the class that the prediction is compared with, such as the true one; default: the runner-up')
+    _option(parser, '--factored', choices=list(DETAIL), default='image', help='fine detail of the decoded prototypes: that of the image, of the nearest training images (with --nearest), zeros, or noise')
     _option(parser, '--dataset', help='where test:12 and --nearest look, a name or a folder of images; default: what the model was trained on')
     _option(parser, '--report', action='store_true', help='write report.html too: what the model has learnt, why it decides, when to doubt it; needs the data set and a minute or more')
     _option(parser, '--json', action='store_true', help='write the numbers too: explanations.json')
@@ -127,8 +128,8 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
 def explanation_numbers(e:Explanation # of one image
                        ) -> dict: # what JSON can hold
     "The numbers of an explanation, classes by their names."
-    names, (K, two) = e.config.classes, (len(e.contributions)//2, (e.prediction, e.runner_up))
-    return dict(prediction=names[e.prediction], runner_up=names[e.runner_up], label=None if e.label is None else names[e.label], probability=dict(zip(names, e.proba.tolist())),
+    names, (K, two) = e.config.classes, (len(e.contributions)//2, (e.prediction, e.other))
+    return dict(prediction=names[e.prediction], other=names[e.other], label=None if e.label is None else names[e.label], probability=dict(zip(names, e.proba.tolist())),
                 prototypes=list(e.prototypes), responsibility=list(e.responsibility), logit_difference_nats=e.contributions.sum().item(),
                 contributions_nats=[dict(label=names[two[i//K]], prototype=i%K, nats=v) for i,v in enumerate(e.contributions.tolist())], heatmap_nats=e.heatmap.tolist())
 
@@ -150,14 +151,15 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
     "An explanation of each image that can be read; of the others a line on what is wrong."
     done, ds = [], loaders().train.dataset if args.nearest else None
     near = None if ds is None else model.nearest_examples(ds, seed=args.seed)
+    other = class_numbers(model, [args.other])[0] if args.other else None
     for word in args.images:
         try:
             with warnings.catch_warnings(record=True, action='always', category=UserWarning) as said: image = find_image(word, model, loaders, args.invert)
             for w in said: print(f'protoflow_explain: {w.message}', file=sys.stderr)
-            done.append((word, e := explain_data(model, *image, ds, args.seed, near)))
+            done.append((word, e := explain_data(model, *image, ds, args.seed, near, other, args.factored)))
             bits, advice = judge_image(model, image[0], args.invert, args.seed)
             if advice: print(f'protoflow_explain: {word}: {advice}', file=sys.stderr)
-            print(f'{word}: {" or ".join(f"{model.config.classes[y]} ({_percent(e.proba[y])})" for y in (e.prediction, e.runner_up))}, by one noise draw; {bits:.3g} bits/dim')
+            print(f'{word}: {(" against " if args.other else " or ").join(f"{model.config.classes[y]} ({_percent(e.proba[y])})" for y in (e.prediction, e.other))}, by one noise draw; {bits:.3g} bits/dim')
         except ValueError as e:
             if args.debug: raise
             print(f'protoflow_explain: {e}', file=sys.stderr)

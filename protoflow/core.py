@@ -109,7 +109,7 @@ def nonfinite_layer(model:nn.Module, # to be run
     return found[0] if found else None
 
 # %% ../nbs/01_core.ipynb #b13e3569
-_palette = '#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #8C8C00 #6A3D9A #7F7F7F #222222'.split()
+_palette = '#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #6622FF #7A0F4F #0B4010 #15158F'.split()
 # matplotlib's settings for every figure
 STYLE = {'figure.figsize': (4,3), 'figure.dpi': 80, 'savefig.dpi': 120, 'font.size': 9, 'axes.titlesize': 9, 'axes.spines.top': False,
          'axes.spines.right': False, 'legend.frameon': False, 'image.cmap': 'gray', 'image.interpolation': 'nearest'}

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from fastcore.meta import delegates
 from torch import Tensor
-from torchvision.datasets.utils import download_and_extract_archive
 from .data import DataLoaders
 from .images import Files, make_dls
 
@@ -30,6 +29,7 @@ class CUB200:
                  train:bool=True, # training or test images?
                  download:bool=False): # fetch the archive (1.1 GB) if the folder is not there?
         self.folder = Path(root)/'CUB_200_2011'
+        from torchvision.datasets.utils import download_and_extract_archive
         if download and not self.folder.exists(): download_and_extract_archive(self.url, str(root), md5=self.md5)
         paths, labels, split, boxes, names = map(self.table, ('images', 'image_class_labels', 'train_test_split', 'bounding_boxes', 'classes'))
         if not paths.keys() == labels.keys() == split.keys() == boxes.keys(): raise RuntimeError(f'the lists in {self.folder} do not number the same images')

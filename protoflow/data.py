@@ -98,7 +98,7 @@ def set_epoch(self:ImageLoader, seed:int, # of the training
     self.sampler.rank, self.sampler.world_size, self.sampler.skip = rank, world_size, skip
 
 # %% ../nbs/02_data.ipynb #c001c6d2
-@dataclass
+@dataclass(repr=False)
 class DataLoaders:
     "Training, validation and test loaders of one data set."
     name:str            # of the data set
@@ -107,6 +107,9 @@ class DataLoaders:
     test:ImageLoader    # looked at once, at the end
     classes:list        # names
 
+    def __repr__(self):
+        parts = ', '.join(f'{name} {len(dl.dataset):,} in {len(dl)} batch{"es" if len(dl) != 1 else ""}' for name,dl in (('training', self.train), ('validation', self.valid), ('test', self.test)))
+        return f'{self.name}: images of {"×".join(map(str, self.image_shape))} with {self.n_levels} grey levels in {self.n_classes} classes; {parts}'
     @property
     def n_levels(self): return self.train.dataset.n_levels # grey levels
     @property
@@ -186,5 +189,7 @@ def get_dls(name:str, # name of a data set, or the path of a folder of images
             **kwargs, # options of that data set: `bs`, `valid_size`, `seed`, …
            ) -> DataLoaders:
     "The loaders of the data set of that name."
+    for option,least in (('bs', 1), ('seed', 0)):
+        if type(kwargs.get(option, least)) is not int or kwargs.get(option, least) < least: raise ValueError(f'{option} {kwargs[option]!r}: expected a whole number from {least}')
     from protoflow.datasets import find_dls     # here, since that module builds on this one
     return find_dls(name)(**kwargs)

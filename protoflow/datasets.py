@@ -15,23 +15,27 @@ import numpy as np
 import torch
 from fastcore.meta import delegates
 from filelock import FileLock
-from torchvision import datasets as tv
 from .data import DataLoaders, digits_dls
 from .cub_objectnet import CUB200, data_root, objectnet_dls
 from .images import Files, find_images, folder_dls, hold_out, make_dls
 from .shapes import SHAPE_CLASSES, draw_shapes
 
 # %% ../nbs/07_datasets.ipynb #97ccdf46
+def _tv(name, *args, **kwargs):
+    "torchvision's data set of that name; imported here, since that takes a second."
+    from torchvision import datasets
+    return getattr(datasets, name)(*args, **kwargs)
+
 def _mnist(root, download):
-    parts = [tv.MNIST(root, train, download=download) for train in (True, False)]
+    parts = [_tv('MNIST', root, train, download=download) for train in (True, False)]
     return [str(i) for i in range(10)], *((p.data[:,None], p.targets) for p in parts)
 
 def _cifar(cls, root, download):
-    parts = [cls(root, train, download=download) for train in (True, False)]
+    parts = [_tv(cls, root, train, download=download) for train in (True, False)]
     return parts[0].classes, *((torch.as_tensor(p.data).permute(0,3,1,2).contiguous(), torch.tensor(p.targets)) for p in parts)
 
 def _stl10(root, download):
-    parts = [tv.STL10(root, split, download=download) for split in ('train', 'test')]
+    parts = [_tv('STL10', root, split, download=download) for split in ('train', 'test')]
     classes = getattr(parts[0], 'classes', 'airplane bird car cat deer dog horse monkey ship truck'.split())
     return classes, *((torch.as_tensor(np.ascontiguousarray(p.data)), torch.as_tensor(p.labels.astype(int))) for p in parts)
 
@@ -40,30 +44,30 @@ def _files(paths, labels):
     return Files([p for part in paths for p in part], None), torch.tensor([y for part in labels for y in part])
 
 def _flowers(root, download):
-    train, valid, test = (tv.Flowers102(root, split, download=download) for split in ('train', 'val', 'test'))
+    train, valid, test = (_tv('Flowers102', root, split, download=download) for split in ('train', 'val', 'test'))
     part = lambda *sets: _files([s._image_files for s in sets], [s._labels for s in sets])
     return train.classes, part(train, valid), part(test)
 
 def _pets(root, download):
-    parts = [tv.OxfordIIITPet(root, split, download=download) for split in ('trainval', 'test')]
+    parts = [_tv('OxfordIIITPet', root, split, download=download) for split in ('trainval', 'test')]
     return parts[0].classes, *(_files([p._images], [p._labels]) for p in parts)
 
 def _aircraft(root, download):
-    parts = [tv.FGVCAircraft(root, split, download=download) for split in ('trainval', 'test')]
+    parts = [_tv('FGVCAircraft', root, split, download=download) for split in ('trainval', 'test')]
     return parts[0].classes, *(_files([p._image_files], [p._labels]) for p in parts)
 
 # %% ../nbs/07_datasets.ipynb #395013aa
 def _food(root, download):
-    parts = [tv.Food101(root, split, download=download) for split in ('train', 'test')]
+    parts = [_tv('Food101', root, split, download=download) for split in ('train', 'test')]
     return parts[0].classes, *(_files([p._image_files], [p._labels]) for p in parts)
 
 def _caltech101(root, download):
-    d = tv.Caltech101(root, download=download)
+    d = _tv('Caltech101', root, download=download)
     folder = Path(d.root)/'101_ObjectCategories'
     return d.categories, _files([[folder/d.categories[y]/f'image_{i:04d}.jpg' for y,i in zip(d.y, d.index)]], [d.y]), None
 
 def _eurosat(root, download):
-    d = tv.EuroSAT(root, download=download)
+    d = _tv('EuroSAT', root, download=download)
     return d.classes, _files([[p for p,_ in d.samples]], [d.targets]), None
 
 # %% ../nbs/07_datasets.ipynb #cd6f11cc
@@ -73,7 +77,7 @@ def _imagenet(root, download):
     if (folder/'train').is_dir() and (folder/'val').is_dir() and not official:
         files, y, classes = find_images(folder/'train')
         return classes, (files, y), find_images(folder/'val', classes)[:2]
-    parts = [tv.ImageNet(folder, split) for split in ('train', 'val')]
+    parts = [_tv('ImageNet', folder, split) for split in ('train', 'val')]
     return [', '.join(names) for names in parts[0].classes], *(_files([[f for f,_ in p.samples]], [p.targets]) for p in parts)
 
 # %% ../nbs/07_datasets.ipynb #dc4929a0
@@ -95,9 +99,9 @@ class DataSource:
 # where each data set comes from, by name
 SOURCES = {
     'mnist': DataSource(_mnist, 'https://ossci-datasets.s3.amazonaws.com/mnist/', 'MNIST/raw/ with the four files *-ubyte, unzipped', augment='none'),
-    'cifar10': DataSource(partial(_cifar, tv.CIFAR10), tv.CIFAR10.url, 'cifar-10-batches-py/, unpacked'),
-    'cifar100': DataSource(partial(_cifar, tv.CIFAR100), tv.CIFAR100.url, 'cifar-100-python/, unpacked'),
-    'stl10': DataSource(_stl10, tv.STL10.url, 'stl10_binary/, unpacked'),
+    'cifar10': DataSource(partial(_cifar, 'CIFAR10'), 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz', 'cifar-10-batches-py/, unpacked'),
+    'cifar100': DataSource(partial(_cifar, 'CIFAR100'), 'https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz', 'cifar-100-python/, unpacked'),
+    'stl10': DataSource(_stl10, 'http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz', 'stl10_binary/, unpacked'),
     'flowers': DataSource(_flowers, 'https://www.robots.ox.ac.uk/~vgg/data/flowers/102/', 'flowers-102/ with jpg/, imagelabels.mat and setid.mat'),
     'pets': DataSource(_pets, 'https://www.robots.ox.ac.uk/~vgg/data/pets/', 'oxford-iiit-pet/ with images/ and annotations/'),
     'aircraft': DataSource(_aircraft, 'https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/', 'fgvc-aircraft-2013b/, unpacked'),
@@ -134,7 +138,7 @@ def find_data(name:str, # one of `SOURCES`
     if found: return found
     why = 'could not be downloaded' if download else 'is not for programs to download' if source.by_hand else 'may not be downloaded (download=False)'
     raise ValueError(f'{name} is not in {root} and {why} ({errors[-1]}). By hand: get it from {source.address} and put '
-                     f'{source.files} into {root}; or name another folder with root= or DATASET_ROOT')
+                     f'{source.files} into {root}; or name another folder in the variable DATASET_ROOT (in Python, root=)')
 
 # %% ../nbs/07_datasets.ipynb #bf082c18
 @delegates(make_dls)

@@ -99,7 +99,7 @@ def draw_shapes(n:int, # images
                ) -> Shapes:
     "`n` drawings, as many of each class as possible, always the same for a seed."
     if n < 1: raise ValueError(f'{n} drawings: expected at least 1')
-    if size < 16: raise ValueError(f'size {size}: a mark needs images of at least 16 pixels')
+    if size < 16: raise ValueError(f'shapes cannot be drawn in {size}×{size} pixels: a mark needs at least 16')
     if channels not in (1, 3): raise ValueError(f'{channels} channels: expected 1 (grey) or 3 (colour)')
     g = torch.Generator().manual_seed(seed)
     y, all_ = (torch.arange(n) % len(SHAPE_CLASSES))[torch.randperm(n, generator=g)], torch.arange(n)

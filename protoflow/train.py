@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['APPROACHES', 'OneLineParser', 'loss_weights', 'training_parser', 'parse', 'loaders', 'FirstBatches', 'flow_in',
            'build_model', 'SaveOptions', 'run_folder', 'build_learner', 'resume', 'check_device', 'choose_device',
-           'unlikely_images', 'too_large', 'first_lines', 'train', 'run_command', 'main']
+           'unlikely_images', 'too_large', 'few_images', 'first_lines', 'train', 'run_command', 'main']
 
 # %% ../nbs/3_training/06_train.ipynb #ba353f60
-import argparse, dataclasses, json, math, os, sys
+import argparse, dataclasses, json, math, os, re, sys
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 import torch
@@ -29,6 +30,9 @@ class OneLineParser(argparse.ArgumentParser):
     "Says what is wrong in one line, and ends with status 2."
     def error(self, message): # message: what is wrong
         "End the program: the message on standard error, status 2."
+        known = [s for action in self._actions for s in action.option_strings]
+        near = [s for word in re.findall(r'--\w+', message if 'unrecognized' in message else '') for s in get_close_matches(word, known, 1)]
+        if near: message += f'; did you mean {", ".join(near)}?'
         self.exit(2, f'{self.prog}: {message} (--help lists all options)\n')
 
 def _option(group, *flags, default=None, help='', **kwargs):
@@ -59,9 +63,9 @@ def _data_options(parser):
     _option(g, '--dataset', default='digits', help='name of a data set, or the path of a folder with a folder of images for each class (or train, valid, test of such); a name goes before a folder: write ./name for the folder')
     _option(g, '--img_size', type=_count, help='height and width to which images are resized, pixels; default: those of the data set, 32 for files')
     _option(g, '--interpolation', choices=['bilinear', 'bicubic', 'lanczos'], help='how images are resized; default: bilinear')
-    _option(g, '--augmentation', choices=AUGMENTATIONS, help='of the training images; default: that of the data set')
-    _option(g, '--val_size', type=_number(lambda v: 0 < v < 1, 'a number between 0 and 1'), default=0.1, help='share of the training images held out for validation, between 0 and 1')
-    _option(g, '-b', '--batch_size', type=_count, default=32, help='images in a step, over all processes')
+    _option(g, '--augmentation', '--augment', choices=AUGMENTATIONS, help='of the training images; default: that of the data set')
+    _option(g, '--val_size', '--valid_size', type=_number(lambda v: 0 < v < 1, 'a number between 0 and 1'), default=0.1, help='share of the training images held out for validation, between 0 and 1')
+    _option(g, '-b', '--batch_size', '--bs', type=_count, default=32, help='images in a step, over all processes')
     _option(g, '--num_workers', type=_whole, help='processes that read images ahead; default: none')
     _option(g, '--prefetch_cuda', action='store_true', help='accepted, without effect')
     _option(g, '--use_shm', action='store_true', help='accepted, without effect')
@@ -76,9 +80,9 @@ def _model_options(parser):
     _option(g, '--flow', choices=['tiny', 'small', 'denseflow_74_10'], help='size of the flow; default: tiny up to 16 pixels, small up to 31, else denseflow_74_10')
     _option(g, '--growth', metavar='N', type=_count, help='noise channels that cross-unit coupling adds before each unit but the first of a block; default: that of --flow')
     _option(g, '--flow_ckpt', metavar='FOLDER', help='start from the flow in this folder: a released DenseFlow, or a checkpoint of ours')
-    _option(g, '--protos_per_class', type=_count, default=10, help='prototypes of each class')
-    _option(g, '--gaussian_approach', choices=list(APPROACHES), default='GaussianMixture', help='covariance of a prototype: diagonal, isotropic or per channel, by the released names or ours, or full')
-    _option(g, '--likelihood_approach', choices=['total', 'max'], default='total', help='a class is the sum of its prototypes, or the best of them')
+    _option(g, '--protos_per_class', '--n_prototypes', type=_count, default=10, help='prototypes of each class')
+    _option(g, '--gaussian_approach', '--covariance', choices=list(APPROACHES), default='GaussianMixture', help='covariance of a prototype: diagonal, isotropic or per channel, by the released names or ours, or full')
+    _option(g, '--likelihood_approach', '--likelihood', choices=['total', 'max'], default='total', help='a class is the sum of its prototypes, or the best of them')
     _option(g, '--proto_dropout_prob', type=_probability, default=0., help='probability that a step ignores a prototype, from 0, below 1')
     _option(g, '--z_dropout_prob', type=_probability, default=0., help='probability that a step zeroes a latent, from 0, below 1')
     _option(g, '--checkpointing', action='store_true', help='less memory for more time: recompute the coupling networks in the backward pass')
@@ -113,7 +117,7 @@ def loss_weights(args) -> dict: # name → weight
 def _optimisation_options(parser):
     "Options of the loop."
     g = parser.add_argument_group('optimisation')
-    _option(g, '-e', '--num_epochs', '--epochs', type=_count, default=50, help='passes over the training images')
+    _option(g, '-e', '--num_epochs', '--epochs', '--n_epochs', type=_count, default=50, help='passes over the training images')
     _option(g, '-w', '--warmup_epochs', type=_not_negative, default=5., help='of them warming up linearly; after that a cosine to 0. At most a quarter of all')
     _option(g, '-s', '--batch_steps', type=_count, default=1, help='parts in which a batch is processed, gradients added up')
     _option(g, '--lr', type=_not_negative, default=1e-3, help='learning rate of the flow')
@@ -122,7 +126,7 @@ def _optimisation_options(parser):
     _option(g, '--clip_grad_norm', type=_number(lambda v: v > 0, 'a number above 0, or inf'), default=100., help='largest Euclidean norm of the gradient')
     _option(g, '--trainable', choices=list(TRAINABLE), default='all', help='what moves: mixtures (gmm), flow, all, or flow and means (all_means)')
     _option(g, '--use_ema', action='store_true', help='keep a moving average of the weights, decay 0.999')
-    _option(g, '--init_gmm', choices=['kmeans', 'soft', 'none'], default='kmeans', help="start of the prototypes: k-means on each class's latents; soft: that, but unsure, for images of 28 pixels and more; or none: random")
+    _option(g, '--init_gmm', '--init', choices=['kmeans', 'soft', 'none'], default='kmeans', help="start of the prototypes: k-means on each class's latents; soft: that, but unsure, for images of 28 pixels and more; or none: random")
     _option(g, '--gmm_em', action='store_true', help='no gradients: fit the mixtures by expectation-maximisation on the latents of the flow as it is')
     _option(g, '--bf16', action='store_true', help='coupling networks in bfloat16')
     _option(g, '--compile', action='store_true', help='through torch.compile')
@@ -310,11 +314,17 @@ def too_large(learner) -> str: # a line; empty if all is well
     if learner.device.type != 'cpu' or (n := sum(p.numel() for p in learner.model.parameters())) < 20e6: return ''
     return f'\nnote: {n/1e6:.0f} million parameters on a CPU: a step takes minutes; --flow small, or --img_size 16, is quick enough to try'
 
+def few_images(dls # `DataLoaders`
+              ) -> str: # a line; empty if all is well
+    "What to say of scores that a handful of images decides."
+    few = [f'{len(dl.dataset)} {name}' for name,dl in (('validation', dls.valid), ('test', dls.test)) if len(dl.dataset) < 50]
+    return f'\nnote: only {" and ".join(few)} images: a score of so few says little, and the best checkpoint is chosen half by chance' if few else ''
+
 def first_lines(args, dls, learner, folder # of the run
                ) -> str:
     "What a training says before it begins."
     return (f'{dls.name}: {len(dls.train.dataset):,} training images of {"×".join(map(str, dls.image_shape))} in {dls.n_classes} classes; '
-            f'{sum(p.numel() for p in learner.model.parameters()):,} parameters on {args.device}; run folder {folder}{too_large(learner)}{unlikely_images(args)}')
+            f'{sum(p.numel() for p in learner.model.parameters()):,} parameters on {args.device}; run folder {folder}{too_large(learner)}{few_images(dls)}{unlikely_images(args)}')
 
 # %% ../nbs/3_training/06_train.ipynb #1a039aea
 def train(args) -> dict: # test scores

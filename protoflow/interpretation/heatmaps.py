@@ -12,7 +12,6 @@ __all__ = ['FILLS', 'HEATMAPS', 'log_density_map', 'latent_heatmap', 'to_pixels'
 import math, textwrap
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 from ..core import class_color, draw_normal, figure, show_image, to_display
 
 # %% ../../nbs/4_interpretation/03_heatmaps.ipynb #65004926
@@ -107,6 +106,7 @@ def fill_in(model, # ProtoFlow
         rim = torch.cat([x[:,:,0], x[:,:,-1], x[:,:,1:-1,0], x[:,:,1:-1,-1]], 2).float().mean(2).round()
         return rim.to(x.dtype)[:,:,None,None].expand_as(x)
     if how == 'blur':
+        from torchvision.transforms.functional import gaussian_blur
         sigma = min(x.shape[-2:])/8
         return gaussian_blur(x.float(), 2*int(3*sigma)+1, sigma).round().to(x.dtype)
     if how != 'other' or other is None: raise ValueError(f'fill {how!r}: expected one of {", ".join(FILLS)}, and for other its classes')
@@ -268,7 +268,7 @@ def draw_heatmap(ax, # matplotlib axes
                  y:int, other:int, # classes, for the colours
                  n_levels:int=256, # grey levels
                  title:str='', # text above
-                 top:float=None, # nats for each pixel at which the colour is strongest; default: what 98 % of the pixels stay below
+                 top:float=None, # nats for each pixel at which the colour is strongest; default: what 98% of the pixels stay below
                 ):
     "Draw an image under its heatmap."
     from matplotlib.colors import ListedColormap

@@ -196,13 +196,13 @@ def plot_ood_scores(inside:Tensor, # (N,) scores of images of the model's own ki
                     name:str='score', # of the score, with its unit
                     log:bool=False, # logarithmic axis?
                    ): # Figure
-    "How a score is spread over the images of each kind; the line lets 95 % of the model's own images pass."
+    "How a score is spread over the images of each kind; the line lets 95% of the model's own images pass."
     own = check_values(inside)
     parts = {'own kind': own, **{k: check_values(v, f'scores of {k}') for k,v in outside.items()}}
     fig, ax = figure(size=(3.6, 0.7+0.23*len(parts)))
     for i,(kind,v) in enumerate(parts.items()):
         low, q1, middle, q3, high = v.quantile(torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95]).double()).tolist()
-        colour = class_color(0) if i == 0 else class_color(8)
+        colour = class_color(0) if i == 0 else '#7F7F7F'
         ax.plot([low, high], [i, i], color=colour, lw=1); ax.plot([q1, q3], [i, i], color=colour, lw=5, solid_capstyle='butt'); ax.plot(middle, i, 'o', color='black', ms=3)
     ax.axvline(own.quantile(0.95).item(), color=class_color(0), lw=0.8, ls=':')
     ax.set_yticks(range(len(parts)), list(parts), fontsize=8); ax.invert_yaxis(); ax.set_xlabel(name)

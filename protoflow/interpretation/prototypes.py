@@ -20,10 +20,10 @@ from ..prototypes.mixture import over_prototypes
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #7d1e04c8
 def prototype_name(k:int, # its number in its class, from 0
-                   name:str='', # of its class; '' beside something that says it
+                   name:str, # of its class
                   ) -> str:
     "A prototype's name in pictures and messages."
-    return f'{name} · {k}'.lstrip()
+    return f'{name} · {k}'
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #881657bf
 def prototype_order(model # ProtoFlow
@@ -76,7 +76,7 @@ def _numbered(model, rows, titles, row_titles, scale, colors): # titles: a list 
     "`show_grid` with a line above each image."
     fig, n = show_grid(rows, model.config.flow.n_levels, row_titles, row_colors=colors, scale=scale), max(map(len, rows))
     for i,line in enumerate(titles):
-        for j,text in enumerate(line): fig.axes[i*n+j].set_title(text, fontsize=7, color='#333', pad=2)
+        for j,text in enumerate(line): fig.axes[i*n+j].set_title(text, fontsize=6.5, color='#333', pad=2)
     return _fit(fig, len(rows), n, row_titles, scale, 0.13*len(titles) + 0.05)
 
 # %% ../../nbs/4_interpretation/01_prototypes.ipynb #3a157641
@@ -110,7 +110,7 @@ def show_prototypes(model, # ProtoFlow
     names, order, w = model.config.classes, prototype_order(model), model.mixture.weights.cpu()
     classes = list(range(len(names)) if classes is None else classes)
     images = [x[order[y]] for x,y in zip(prototype_pictures(model, ds, near=near, classes=classes, **kwargs), classes)]
-    titles, colors = [[f'{prototype_name(k)}, {w[y,k]:.0%}' for k in order[y]] for y in classes], [class_color(y) for y in classes]
+    titles, colors = [[f'k={k}, {w[y,k]:.0%}' for k in order[y]] for y in classes], [class_color(y) for y in classes]
     names, depth = [names[y] for y in classes], max(map(len, images))
     if not depth < len(classes) <= 10 or 0.08*max(map(len, names)) > scale: return _numbered(model, images, titles, names, scale, colors)
     fig = _numbered(model, list(zip_longest(*images)), list(zip_longest(*titles, fillvalue='')), ['']*depth, scale, ['black']*depth)

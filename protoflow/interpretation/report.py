@@ -69,7 +69,7 @@ def part_samples(m:Material # of the report
     "What the distributions hold, and what lies between two images."
     first, second = (m.test.x[(m.test.y == y).nonzero()[0,0]] for y in m.test.y.unique()[:2])
     way = interpolate_images(m.model, torch.stack([first, second]), 8, m.seed)
-    return ('What a prototype holds', 'Images drawn from the prototypical distributions of each class, at temperature 0.7; they are drawn, not taken from the data. Below, the way through the latent space from one test image to another: both ends are the images themselves, pixel for pixel.',
+    return ('What a prototype holds', 'Images drawn from the prototypical distributions of each class, at temperature 0.7 (all noise is 0.7 times as wide as the model says, which leaves out the rare); they are drawn, not taken from the data. Below, the way through the latent space from one test image to another: both ends are the images themselves, pixel for pixel.',
             [('Samples of each class', show_samples(m.model, 8, seed=m.seed)), ('Eight pictures on the way from one test image to another', show_paths(m.model, {'the way': way}))])
 
 def part_map(m:Material # of the report
@@ -86,7 +86,7 @@ def part_explanations(m:Material # of the report
     right, order = prediction == m.test.y, confidence.argsort(descending=True)
     chosen = [group[i].item() for group,i in ((order[right[order]], int(right.sum())//2), (order[~right[order]], 0)) if len(group)]
     figures = [(f'Explanation of test image {i}, {"right" if right[i] else "wrong"}', explain(m.model, m.test[i], m.train, m.seed, m.near)) for i in chosen]
-    text = ('The image, where it speaks for the prediction and where for the runner-up, the two prototypes that decided, the training images nearest to them, and the evidence of each prototype in nats: the bars, with those too small to draw, add up exactly to the difference of the two logits. '
+    text = ('The image, where it speaks for the prediction and where for the runner-up, the two prototypes that decided, the training images nearest to them, and the evidence of each prototype in nats: the bars, with those too small to draw, add up exactly to the difference of the two logits. The maps are in nats per pixel: all pixels of the first less all of the second are the difference between the log densities of the two prototypes. '
             'The decoded prototypes carry the fine detail of the image itself; the bars weigh all prototypes of both classes, the maps compare only the two that are shown, and all is of one noise draw. '
             + (f'First a right prediction of typical confidence, then the most confident of {int((~right).sum())} mistakes among {len(right):,} test images.' if len(chosen) == 2 else f'All {len(right):,} test images looked at were classified alike, so there is one explanation only.'))
     return 'Why it decides', text, figures
@@ -96,7 +96,7 @@ def part_counterfactuals(m:Material, # of the report
                         ) -> tuple: # heading, text, [(words, Figure)]
     "The smallest changes that make another class."
     c = counterfactuals(m.model, m.test.x[:n], seed=m.seed)
-    return ('What would have to change', 'The nearest picture that the model takes for its runner-up: the latent is moved as little as possible, decoded, and the picture, whole grey levels again, is encoded anew with fresh noise, to see that its class has changed. A small change that looks like nothing is a warning.',
+    return ('What would have to change', 'The nearest picture that the model takes for its runner-up: the latent is moved as little as possible, decoded, and the picture, whole grey levels again, is encoded anew with fresh noise, to see that its class has changed. A small change that looks like nothing is a warning. Below each difference the length of the move, in standard deviations (σ) of the prototype it goes to; a question mark says that the new class was not confirmed.',
             [('Test images, their counterfactuals, and the difference', show_counterfactuals(c, n))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #33fb9d29
@@ -105,7 +105,7 @@ def part_doubt(m:Material # of the report
     "Calibration and abstention."
     proba = m.log_prob.softmax(1)
     confidence, prediction = proba.max(1)
-    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated; vertical lines show how far chance alone may move a bin. Below, how often it is right if it declines to answer where it is least sure. From {len(proba):,} test images.',
+    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated; vertical lines show how far chance alone may move a bin. Below, how often it is right if it declines to answer where it is least sure; AURC is the share of errors, averaged over all shares of answers (lower is better). From {len(proba):,} test images.',
             [('Reliability diagram', plot_reliability(reliability(proba, m.test.y))), ('Accuracy against the share of images answered', plot_abstention(abstention(confidence, prediction == m.test.y)))])
 
 def part_outside(m:Material # of the report
@@ -114,7 +114,8 @@ def part_outside(m:Material # of the report
     typical = fit_typical(ood_statistics(m.model, m.train.x[:1000], seed=m.seed))
     score = lambda x: ood_scores(ood_statistics(m.model, x, seed=m.seed), typical)
     table = ood_table(score(m.test.x), {kind: score(x) for kind,x in outside_images(m.model, m.test.x, m.seed).items()})
-    return ('What it has never seen', 'How well each score tells images of another kind from test images (AUROC in %: 100 is always, 50 is chance, below that the other kind looks more typical than the data). No score is good at everything, and the plain likelihood fails on simple images.',
+    return ('What it has never seen', 'How well each score tells images of another kind from test images (AUROC in %: 100 is always, 50 is chance, below that the other kind looks more typical than the data). No score is good at everything, and the plain likelihood fails on simple images. '
+            'The scores: likelihood and class likelihood are what the model thinks of the image and of its best class; latent and factored are the two halves of that; distance is to the nearest prototype; entropy and confidence, how unsure the class is; typicality and factored typicality, how unusual the likelihood and that of the factored-out half are, in either direction; complexity, the likelihood against the length of the image as PNG; largest and joint take four of these together.',
             [('Area under the ROC curve of each score against each kind of image', plot_ood(table))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #dfe2e3e3
@@ -122,7 +123,7 @@ def part_pruning(m:Material # of the report
                 ) -> tuple: # heading, text, [(words, Figure)]
     "How many prototypes it needs."
     curve = m.model.pruning_scores(m.loader, ImageLoader(m.train, 128), 'responsibility', seed=m.seed)
-    return ('How many prototypes it needs', f'Prototypes are left out one by one, the one that explains least of the training images first; the rest of the model stays as it is. From {len(m.test):,} test images, one noise draw.', [('Accuracy, calibration error, NLL and bits/dim against the number of prototypes kept', plot_pruning_scores([curve]))])
+    return ('How many prototypes it needs', f'Prototypes are left out one by one, the one that explains least of the training images first (by responsibility); the rest of the model stays as it is. From {len(m.test):,} test images, one noise draw.', [('Accuracy, calibration error, NLL and bits/dim against the number of prototypes kept', plot_pruning_scores([curve]))])
 
 def part_exact(m:Material # of the report
               ) -> tuple: # heading, text, [(words, Figure)]

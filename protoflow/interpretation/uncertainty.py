@@ -58,7 +58,7 @@ def reliability(proba:Tensor, # (N,Y) probabilities of the classes
 # %% ../../nbs/4_interpretation/06_uncertainty.ipynb #cc40cf15
 def wilson(share, # of successes
            n, # trials
-           z:float=1.96, # standard deviations: 1.96 for 95 %
+           z:float=1.96, # standard deviations: 1.96 for 95%
           ) -> tuple: # lower and upper end
     "The range of probabilities that such a share of successes speaks for."
     middle, half = share + z*z/(2*n), z*(share*(1-share)/n + z*z/(4*n*n))**0.5
@@ -76,7 +76,7 @@ def _draw_reliability(ax, r, name):
 
 def plot_reliability(rs # `Reliability`, or {name: Reliability}
                     ): # Figure
-    "Accuracy against confidence, bins with 95 % ranges, and the number of images in each below."
+    "Accuracy against confidence, bins with 95% ranges, and the number of images in each below."
     rs = {'': rs} if isinstance(rs, Reliability) else rs
     fig, axs = figure(2, len(rs), size=(1+1.5*len(rs) if len(rs) > 1 else 2.8, 3), height_ratios=[3,1], sharex='col', sharey='row', squeeze=False)
     for (top, bottom),(name,r) in zip(axs.T, rs.items()):
@@ -136,7 +136,7 @@ def variance_terms(model, # ProtoFlow
 class VarianceFit:
     "A factor for all variances, and how well the images determine it."
     factor:float      # with the lowest NLL
-    low:float         # 90 % of resampled sets of images
+    low:float         # 90% of resampled sets of images
     high:float        # choose a factor in low..high
     factors:Tensor    # (F,) that were tried
     nll:Tensor        # (F,) nats, mean over images

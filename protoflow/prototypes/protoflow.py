@@ -30,6 +30,8 @@ class ProtoFlowConfig:
     likelihood:str = 'total'      # of a class: 'total', the sum of its prototypes, or 'max', the best of them
     prototype_dropout:float = 0.  # probability that training ignores a prototype in a step
     latent_dropout:float = 0.     # probability that training zeroes a latent
+    def __post_init__(self):
+        if type(self.n_prototypes) is not int or self.n_prototypes < 1: raise ValueError(f'n_prototypes {self.n_prototypes!r}: expected a whole number from 1, prototypes of each class')
     def to_json(self) -> str: # what `from_json` reads
         return json.dumps(dataclasses.asdict(self), indent=2)
     @classmethod
@@ -64,6 +66,7 @@ class ProtoFlowOutput:
 class ProtoFlow(nn.Module):
     "Invertible prototype network: `model(images) -> ProtoFlowOutput`."
     def __init__(self, config:ProtoFlowConfig): # sizes
+        if not isinstance(config, ProtoFlowConfig): raise ValueError(f'config is {config!r:.60}: expected a ProtoFlowConfig; ProtoFlow.for_data(dls) makes one that fits the data')
         super().__init__()
         self.config = c = config
         self.flow = DenseFlow(c.flow)

@@ -328,7 +328,7 @@ def plot(self:Learner): # Figure
     for ax,train,valid,label in ((axs[0],'train_cross_entropy','valid_nll','cross-entropy (nats)'), (axs[1],'train_elbo_loss2','valid_bpd','bits/dim'), (axs[2],'train_accuracy','valid_accuracy','accuracy')):
         ax.plot(epochs, [h[train] for h in self.history], color=class_color(0), label='training')
         ax.plot(epochs, [h[valid] for h in self.history], color=class_color(1), label='validation')
-        ax.set(xlabel='epoch', ylabel=label); ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel='epoch', title=label); ax.xaxis.get_major_locator().set_params(integer=True)
     axs[0].set_yscale('log'); axs[0].legend()
     axs[2].set_ylim(max(0, min(min(h['train_accuracy'], h['valid_accuracy']) for h in self.history)-0.02), 1.005)
     return fig

@@ -91,7 +91,7 @@ def lr_find(self:Learner, low:float=1e-5, # first rate of the flow
 def plot(self:RateTest): # Figure
     "Loss against rate, each step and smoothed, with the suggestion."
     fig, ax = figure()
-    ax.plot(self.rates, self.losses, '.', ms=3, color=class_color(8), label='each step')
+    ax.plot(self.rates, self.losses, '.', ms=3, color='#7F7F7F', label='each step')
     s = [v if math.isfinite(v) else math.nan for v in smoothed(self.losses)]
     ax.plot(self.rates, s, color=class_color(0), label='smoothed')
     if self.suggestion: ax.axvline(self.suggestion, color=class_color(3), ls='--', lw=1, label=f'suggested: {self.suggestion:.1e}')
