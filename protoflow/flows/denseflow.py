@@ -111,7 +111,7 @@ def draw(self:DenseBlock, x:Tensor, # (B,C,H,W)
 def forward(self:DenseBlock, x:Tensor, # (B,C,H,W)
             noise:list): # of (B,growth,H,W), one for each unit but the first
     "Output of the last unit, and `ldj`."
-    ldj, seen = constant_ldj(x, 0.), [x]           # `seen`: x_1, out_1, out_2, …
+    ldj, seen = constant_ldj(x, 0.), [x]           # `seen`: the input, out_1, out_2, …
     for j,unit in enumerate(self.units):
         if j > 0:
             eta_hat, cross_ldj = self.cross[j-1](noise[j-1], torch.cat(seen[:j], 1))
@@ -138,7 +138,7 @@ class Latents:
     "What a batch of images becomes: `z`, the parts factored out on the way, and `ldj`."
     z:Tensor          # (B,C',h,w)
     factored:list     # of (B,c,h,w), first transition first
-    ldj:Tensor        # (B,) nats; with base density of `z` it gives log p(x)
+    ldj:Tensor        # (B,) nats; with the base density of `z` it gives one draw's bound of log p(x)
     def __len__(self): return len(self.z)
     def __getitem__(self, i): # slice or index tensor
         if isinstance(i, int): i = slice(i, i+1) if i != -1 else slice(i, None)

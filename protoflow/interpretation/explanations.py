@@ -251,7 +251,7 @@ def show_parts(p:Parts # what `prototypical_parts` returned
     shown = axs[1].imshow(p.match, cmap='cividis', vmax=0)
     axs[1].set_title(f'match with\n{prototype_name(k, names[y])}', fontsize=8, color=class_color(y)); axs[1].set(xticks=[], yticks=[]); axs[1].spines[:].set_visible(False)
     bar = fig.colorbar(shown, cax=axs[1].inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[p.match.min().item(), 0])
-    bar.ax.set_xticklabels([f'{p.match.min():.0f}', '0'], fontsize=7); bar.ax.tick_params(length=2, pad=1); bar.set_label('nats per position', fontsize=7, labelpad=0)
+    bar.ax.set_xticklabels([f'{p.match.min():.0f}', '0'], fontsize=7); bar.ax.tick_params(length=2, pad=2); bar.set_label('nats per position', fontsize=7, labelpad=0)
     for ax,image,c,what in zip(axs[2:], p.images, p.classes.tolist(), (f'best {n} replaced', f'worst {n} replaced', 'all replaced')):
         show_image(ax, image, L, f'{what}\nmodel: {names[c]}', class_color(c), 8)
     return fig
