@@ -103,6 +103,7 @@ def find_image(said:str, # path of a file, or 'test:12'
               ) -> tuple: # (C,H,W) integers, class or None
     "An image file, or image 12 of the test set, counted from 0."
     number = re.fullmatch(r'test:(\d+)', said)
+    if Path(said).is_dir(): raise ValueError(f'{said}: is a folder; name image files, such as {said}/*.png')
     if not number and not Path(said).is_file(): raise ValueError(f'{said}: is no file; expected an image file, or test:12 for image 12 of the test set')
     if not number or Path(said).exists(): return read_image(said, model, invert), None
     test, i = loaders().test, int(number[1])
@@ -118,7 +119,7 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
     _option(parser, '--invert', action='store_true', help='exchange dark and bright of image files: for black on white, where the training images are white on black, as digits and mnist are')
     _option(parser, '--nearest', action='store_true', help='show the training images nearest to the prototypes; needs the data set')
     _option(parser, '--other', metavar='CLASS', help='the class that the prediction is compared with, such as the true one; default: the runner-up')
-    _option(parser, '--factored', choices=list(DETAIL), default='image', help='fine detail of the decoded prototypes: that of the image, of the nearest training images (with --nearest), zeros, or noise')
+    _option(parser, '--factored', choices=list(DETAIL), default='image', help='fine detail of the decoded prototypes: that of the image, of the nearest training images (which shows them, as --nearest does), zeros, or noise')
     _option(parser, '--dataset', help='where test:12 and --nearest look, a name or a folder of images; default: what the model was trained on')
     _option(parser, '--report', action='store_true', help='write report.html too: what the model has learnt, why it decides, when to doubt it; needs the data set and a minute or more')
     _option(parser, '--json', action='store_true', help='write the numbers too: explanations.json')
@@ -149,7 +150,7 @@ def judge_image(model:ProtoFlow, x:Tensor, # (C,H,W) integers
 def explain_images(args, model, loaders # function that returns `DataLoaders`
                   ) -> list: # of (word, Explanation)
     "An explanation of each image that can be read; of the others a line on what is wrong."
-    done, ds = [], loaders().train.dataset if args.nearest else None
+    done, ds = [], loaders().train.dataset if args.nearest or args.factored == 'nearest' else None
     near = None if ds is None else model.nearest_examples(ds, seed=args.seed)
     other = class_numbers(model, [args.other])[0] if args.other else None
     for word in args.images:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'check_shape', 'check_images', 'check_labels', 'sum_except_batch', 'normal_log_prob', 'draw_normal',
-           'SharedNoise', 'all_finite', 'nonfinite_layer', 'class_color', 'figure', 'to_display', 'show_image',
-           'show_grid', 'rank_and_world_size']
+           'SharedNoise', 'all_finite', 'nonfinite_layer', 'class_color', 'figure', 'to_display', 'bright_rim',
+           'show_image', 'show_grid', 'rank_and_world_size']
 
 # %% ../nbs/01_core.ipynb #431bb5d8
 import math
@@ -109,7 +109,7 @@ def nonfinite_layer(model:nn.Module, # to be run
     return found[0] if found else None
 
 # %% ../nbs/01_core.ipynb #b13e3569
-_palette = '#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #6622FF #7A0F4F #0B4010 #15158F'.split()
+_palette = '#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #6622FF #663300 #003B2E #15158F'.split()
 # matplotlib's settings for every figure
 STYLE = {'figure.figsize': (4,3), 'figure.dpi': 80, 'savefig.dpi': 120, 'font.size': 9, 'axes.titlesize': 9, 'axes.spines.top': False,
          'axes.spines.right': False, 'legend.frameon': False, 'image.cmap': 'gray', 'image.interpolation': 'nearest'}
@@ -142,6 +142,13 @@ def to_display(x:Tensor, # (C,H,W) image
     return x[0].numpy() if len(x) == 1 else x.permute(1,2,0).numpy()
 
 # %% ../nbs/01_core.ipynb #e3c10f82
+def bright_rim(x:Tensor, # (C,H,W) integers
+               n_levels:int=256, # number of grey levels
+              ) -> bool:
+    "Is an image nearly white around its edge?"
+    x = x.float().mean(0)/(n_levels-1)
+    return torch.cat([x[0], x[-1], x[:,0], x[:,-1]]).mean().item() > 0.85
+
 def show_image(ax, # matplotlib axes
                x:Tensor, # (C,H,W) integers
                n_levels:int=256, # number of grey levels
@@ -152,7 +159,7 @@ def show_image(ax, # matplotlib axes
     "Draw one image on `ax`, without ticks."
     ax.imshow(to_display(x, n_levels), vmin=0, vmax=1, cmap='gray', interpolation='nearest')
     ax.set_xticks([]); ax.set_yticks([])
-    for s in ax.spines.values(): s.set_visible(False)
+    for s in ax.spines.values(): s.set(visible=bright_rim(x, n_levels), color='0.75', lw=0.5)      # a bright image would end nowhere on white
     if title: ax.set_title(title, color=color, fontsize=size)
 
 # %% ../nbs/01_core.ipynb #7d701cb7

@@ -119,7 +119,7 @@ class DataLoaders:
 
 def check_dls(dls): # candidate
     "Raise `ValueError` unless `dls` is `DataLoaders`, or looks like them."
-    if not hasattr(dls, 'image_shape'): raise ValueError(f'dls is {dls!r:.60}: expected DataLoaders, which get_dls(name or folder) or make_dls makes')
+    if not hasattr(dls, 'image_shape'): raise ValueError(f'dls is {repr(dls)[:60] if isinstance(dls, str) else type(dls).__name__}: expected DataLoaders, which get_dls(name or folder) or make_dls makes')
 
 
 # %% ../nbs/02_data.ipynb #f4dc5947

@@ -187,6 +187,7 @@ def dataset_names() -> list: # of names
 def find_dls(name, # one of `dataset_names()`, or the path of a folder of images
             ): # function that makes `DataLoaders`
     "What makes the loaders of the data set of that name."
+    if not isinstance(name, (str, Path)): raise ValueError(f'{name!r:.60}: expected the name of a data set ({", ".join(dataset_names())}) or the path of a folder of images')
     own = {'digits': _digits, 'shapes': shapes_dls, 'objectnet': objectnet_dls}
     if name in own: return own[name]
     if name in SOURCES: return partial(named_dls, name)

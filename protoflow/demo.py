@@ -67,7 +67,7 @@ def draw_figures(learner:Learner, # trained
     figures = dict(prototypes=show_prototypes(model, dls.train.dataset, near=near), samples=show_samples(model, 10),
                    reconstructions=show_reconstructions(model, dls.test.dataset.x[:10]), learning_curves=learner.plot())
     for name,i in (('explanation_right', right), ('explanation_wrong', wrong)):
-        if i is not None: figures[name] = explain(model, dls.test[i], dls.train.dataset, seed, near)
+        if i is not None: figures[name] = explain(model, dls.test[i], dls.train.dataset, seed, near, other=dls.test[i][1] if i == wrong else None)       # a mistake against the truth
     return {name: png_bytes(fig) for name,fig in figures.items()}
 
 # %% ../nbs/4_interpretation/13_demo.ipynb #10406b64
@@ -75,7 +75,7 @@ _captions = [
     ('What it has learnt', 'Each class has a few prototypes, and each prototype is a distribution in the latent space of an invertible network. Here is the mean of every one, decoded by the inverse, the heaviest of its class first, with its number and weight, its share of the class in training, above. Some are hard to read: a mean is the middle of a distribution, not an image of the data. What the classifier does not see of an image, the factored-out half, is taken from the nearest training image.', 'prototypes'),
     ('What a prototype holds', 'Images drawn from the prototypical distributions of each class, at temperature 0.7. None of them is in the data.', 'samples'),
     ('Why it was right', 'A test image of typical confidence. Colours are those of the two classes: where the image speaks for the one, where for the other, and how much better than an average class each prototype explains it; the bars, with those too small to draw, add up exactly to the logit difference. The decoded prototypes carry the fine detail of the image itself; the bars weigh all prototypes of both classes, the maps compare only the two that are shown, and all is of one noise draw. The map is as coarse as the latent (2×2 positions), and each position sees more than its square.', 'explanation_right'),
-    ('Why it was wrong', 'The most confident mistake on the test set, explained in the same way.', 'explanation_wrong'),
+    ('Why it was wrong', 'The most confident mistake on the test set, explained in the same way, against what it is.', 'explanation_wrong'),
     ('Exactly back', 'Test images, what their latents decode to, and the difference.', 'reconstructions'),
     ('How it learnt', 'Training images are turned, zoomed, sheared and shifted at random, validation images are not, and the validation scores are those of the running mean of the weights, the training scores those of each step; training bits/dim are those of the label, log p(x|y), validation bits/dim those of log p(x). On 135 validation images one sure mistake more or less can be seen in the cross-entropy, which may rise again while accuracy stays. The setting was chosen by four-fold validation on the images outside the test set.', 'learning_curves')]
 

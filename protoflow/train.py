@@ -62,6 +62,7 @@ def _data_options(parser):
     g = parser.add_argument_group('data')
     _option(g, '--dataset', default='digits', help='name of a data set, or the path of a folder with a folder of images for each class (or train, valid, test of such); a name goes before a folder: write ./name for the folder')
     _option(g, '--img_size', type=_count, help='height and width to which images are resized, pixels; default: those of the data set, 32 for files')
+    _option(g, '--channels', type=int, choices=[1, 3], help='1: grey, 3: colour; default: those of the data set, 3 for files')
     _option(g, '--interpolation', choices=['bilinear', 'bicubic', 'lanczos'], help='how images are resized; default: bilinear')
     _option(g, '--augmentation', '--augment', choices=AUGMENTATIONS, help='of the training images; default: that of the data set')
     _option(g, '--val_size', '--valid_size', type=_number(lambda v: 0 < v < 1, 'a number between 0 and 1'), default=0.1, help='share of the training images held out for validation, between 0 and 1')
@@ -126,7 +127,7 @@ def _optimisation_options(parser):
     _option(g, '--clip_grad_norm', type=_number(lambda v: v > 0, 'a number above 0, or inf'), default=100., help='largest Euclidean norm of the gradient')
     _option(g, '--trainable', choices=list(TRAINABLE), default='all', help='what moves: mixtures (gmm), flow, all, or flow and means (all_means)')
     _option(g, '--use_ema', action='store_true', help='keep a moving average of the weights, decay 0.999')
-    _option(g, '--init_gmm', '--init', choices=['kmeans', 'soft', 'none'], default='kmeans', help="start of the prototypes: k-means on each class's latents; soft: that, but unsure, for images of 28 pixels and more; or none: random")
+    _option(g, '--init_gmm', '--init', choices=['kmeans', 'soft', 'none'], help="start of the prototypes: k-means on each class's latents; soft: that, but unsure, for images of 28 pixels and more; or none: as they are; default: none if their weights are resumed, else kmeans")
     _option(g, '--gmm_em', action='store_true', help='no gradients: fit the mixtures by expectation-maximisation on the latents of the flow as it is')
     _option(g, '--bf16', action='store_true', help='coupling networks in bfloat16')
     _option(g, '--compile', action='store_true', help='through torch.compile')
@@ -195,7 +196,7 @@ def loaders(args) -> DataLoaders:
     "The data that the options ask for."
     options = dict(bs=args.batch_size, seed=args.seed, valid_size=args.val_size)
     if 'consistency_loss' in loss_weights(args): options['n_views'] = 2
-    named = dict(img_size=args.img_size, interpolation=args.interpolation, augment=args.augmentation, num_workers=args.num_workers)
+    named = dict(img_size=args.img_size, channels=args.channels, interpolation=args.interpolation, augment=args.augmentation, num_workers=args.num_workers)
     dls = get_dls(args.dataset, **options, **{k: v for k,v in named.items() if v is not None})
     return DataLoaders(dls.name, *(FirstBatches(dl) for dl in (dls.train, dls.valid, dls.test)), dls.classes) if args.sanity_check else dls
 
@@ -285,7 +286,6 @@ def resume(learner, args, folder): # folder: of the run
     try: learner.model.load_state_dict(load_model(found[-1]).state_dict()) if state is None else learner.load_state(*state)
     except (RuntimeError, ValueError) as e: raise ValueError(f'{found[-1]}: holds another model than the one asked for: {changed or str(e).splitlines()[-1].strip()}') from e
     print(f'going on from {found[-1]}{", its weights only" if state is None else ""}', *[f'note: {changed}']*bool(changed), sep='\n')
-    if state and learner.epoch >= args.num_epochs: print(f'note: its {learner.epoch} epochs are done, so nothing is left to train; -e is the number in all')
 
 # %% ../nbs/3_training/06_train.ipynb #dcc905e7
 def check_device(device:str): # its name

@@ -7,6 +7,7 @@ __all__ = ['DETAIL', 'Explanation', 'contributions', 'explain_data', 'pixel_heat
            'replace_positions', 'prototypical_parts', 'show_parts']
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #03e37a80
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -59,7 +60,7 @@ def explain_data(model, # ProtoFlow
                  ds=None, # ImageData, its loader, or `DataLoaders`, for the nearest training images
                  seed:int=0, # of the flow's noise
                  near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
-                 other:int=None, # number of the class to compare with; default: the runner-up
+                 other=None, # name or number of the class to compare with; default: the runner-up
                  factored:str='image', # fine detail of the decoded prototypes: one of `DETAIL`
                 ) -> Explanation:
     "Why this image gets its class, by one noise draw of the flow."
@@ -68,7 +69,7 @@ def explain_data(model, # ProtoFlow
     lp = mixture.component_log_prob(latents.z)[0]
     exact = call_in(precise(device), mixture, 'component_log_prob', latents.z.to(precise(device)))[0]       # so that the pieces add up where classes are close
     logits = over_prototypes(lp, mixture.likelihood)
-    pair = _compared(logits, other)
+    pair = _compared(logits, other, list(model.config.classes))
     ks = lp[pair].argmax(1).tolist()
     if ds is not None and near is None: near = model.nearest_examples(ds, seed=seed)
     nearest = None if ds is None else ds.x[near[pair,ks,0]]
@@ -92,13 +93,14 @@ def _one_image(model, x):
     if len(x) > 1: raise ValueError(f'{len(x)} images: expected one (C,H,W); explain them one by one')
     return x
 
-def _compared(logits, other): # (Y,)
+def _compared(logits, other, names): # (Y,), name or number, all names
     "[prediction, class to compare it with]"
     first, second = logits.topk(2).indices.tolist()
     if other is None: return [first, second]
-    if isinstance(other, bool) or not isinstance(other, int) or not 0 <= other < len(logits): raise ValueError(f'other {other!r}: expected the number of a class, 0..{len(logits)-1}')
-    if other == first: raise ValueError(f'other {other} is the prediction itself: choose a class to compare it with, or leave it out for the runner-up, {second}')
-    return [first, other]
+    y = names.index(other) if other in names else other
+    if isinstance(y, bool) or not isinstance(y, int) or not 0 <= y < len(names): raise ValueError(f'other {other!r}: expected one of the classes {", ".join(names[:20])}{" …" if len(names) > 20 else ""}, or its number, 0..{len(names)-1}')
+    if y == first: raise ValueError(f'other {names[y]!r} is the prediction itself: choose a class to compare it with, or leave it out for the runner-up, {names[second]!r}')
+    return [first, y]
 
 def _decoded(model, pair, ks, factored, latents, ds, near, seed):
     "Two prototypes as images, with the fine detail that was asked for."
@@ -123,13 +125,17 @@ def _colors(e):
 
 def _percent(p): return '> 99.9%' if p > 0.9995 else '< 0.1%' if p < 0.0005 else f'{100*p:.1f}%'
 
+def _wrap(name, width=15):
+    "A name in lines that fit above a picture."
+    return textwrap.fill(name.replace('_', ' '), width)
+
 def _draw_heatmap(axs, e):
     "On two axes: the image, pale, under the evidence of each pixel for the prediction, and for the other class."
     from matplotlib.colors import LinearSegmentedColormap, to_rgba
     h = pixel_heatmap(e)
     top = h.abs().max().clamp_min(1e-12).item()
     for ax,y,color,part in zip(axs, (e.prediction, e.other), _colors(e), (h, -h)):
-        _show_pale(ax, e.image, e.config.flow.n_levels, f'speaks for\n{e.config.classes[y]}', color, 8)
+        _show_pale(ax, e.image, e.config.flow.n_levels, f'speaks for\n{_wrap(e.config.classes[y])}', color, 8)
         shown = ax.imshow(part.clamp_min(0), cmap=LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.8)]), vmin=0, vmax=top)
         bar = ax.figure.colorbar(shown, cax=ax.inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal', ticks=[0, top])
         bar.ax.set_xticklabels(['0', f'{top:.2g}'], fontsize=7); bar.ax.tick_params(length=2, pad=1)
@@ -146,21 +152,23 @@ def _draw_contributions(ax, e, n=4):
     rest = (c.sum() - c[first].sum()).item()
     if abs(rest) > 0.02*c.abs().max(): bars.append(('all others', rest, '#BBBBBB'))
     ax.barh(range(len(bars)), [b[1] for b in bars], color=[b[2] for b in bars], height=0.7)
-    ax.set_yticks(range(len(bars)), [b[0] for b in bars], fontsize=8); ax.invert_yaxis(); ax.axvline(0, color='black', lw=0.6)
+    ax.set_yticks(range(len(bars)), [_wrap(b[0]) for b in bars], fontsize=8); ax.invert_yaxis(); ax.axvline(0, color='black', lw=0.6)
     if bars: ax.set_ylim(max(len(bars), 2) - 0.4, -0.6)
     ax.tick_params(axis='x', labelsize=8)
-    ax.set_title(f'evidence: {_nats(c.sum().item())} nats for {names[e.prediction]} over {names[e.other]}', fontsize=9); ax.set_xlabel('nats', fontsize=8)
+    ax.set_title(textwrap.fill(f'evidence: {_nats(c.sum().item())} nats for {names[e.prediction]} over {names[e.other]}', 42), fontsize=9)
+    short = len(names[e.other] + names[e.prediction]) <= 20
+    ax.set_xlabel(f'← for {names[e.other]}     nats     for {names[e.prediction]} →' if short else '← for the other     nats     for the prediction →', fontsize=8)
 
 # %% ../../nbs/4_interpretation/04_explanations.ipynb #c47af37d
 def show_explanation(e:Explanation # what `explain_data` returned
                     ): # Figure
     "One row: image, heatmaps, both prototypes, both nearest training images, evidence."
     names, n, pair, colors = e.config.classes, e.config.flow.n_levels, (e.prediction, e.other), _colors(e)
-    prototypes = [prototype_name(k, names[y]) for k,y in zip(e.prototypes, pair)]
+    prototypes = [_wrap(prototype_name(k, names[y])) for k,y in zip(e.prototypes, pair)]
     pictures = [(e.prototype_images[i], f'prototype\n{prototypes[i]}', colors[i]) for i in range(2)]
-    if e.nearest is not None: pictures += [(e.nearest[i], f'training image\nnear {prototypes[i]}', colors[i]) for i in range(2)]
+    if e.nearest is not None: pictures += [(e.nearest[i], f'image nearest to\n{prototypes[i]}', colors[i]) for i in range(2)]
     m = 3 + len(pictures)
-    fig, axs = figure(1, m+1, size=(3.7+1.15*m, 2.0), width_ratios=[1]*m+[2.2])
+    fig, axs = figure(1, m+1, size=(3.7+1.15*m, 1.86 + 0.14*max(p.count('\n') + 1 for p in prototypes)), width_ratios=[1]*m+[2.2])
     show_image(axs[0], e.image, n, 'this image')
     _draw_heatmap(axs[1:3], e)
     for ax,(image,title,color) in zip(axs[3:], pictures): show_image(ax, image, n, title, color, 8)
@@ -182,7 +190,7 @@ def explain(model, # ProtoFlow
             ds=None, # ImageData, its loader, or `DataLoaders`, for the nearest training images
             seed:int=0, # of the flow's noise
             near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
-            other:int=None, # number of the class to compare with; default: the runner-up
+            other=None, # name or number of the class to compare with; default: the runner-up
             factored:str='image', # fine detail of the decoded prototypes: one of `DETAIL`
            ): # Figure
     "Figure: this image, its class, its prototypes, where and how much, by one noise draw."

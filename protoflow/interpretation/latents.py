@@ -109,12 +109,16 @@ def show_paths(model, # ProtoFlow
               ): # Figure
     "A row of pictures for each way, above each the most probable class there."
     names, n = model.config.classes, len(next(iter(paths.values())).t)
+    long = max(map(len, names)) > 3         # names that do not fit above a picture
     fig = show_grid([p.images for p in paths.values()], model.config.flow.n_levels, list(paths), scale=scale)
     for i,p in enumerate(paths.values()):
+        before = None
         for ax,t,proba in zip(fig.axes[i*n:], p.t, p.proba):
             top = proba.argmax().item()
-            ax.set_title(((f'{t:+g}{unit}\n' if unit else f't={t:.3g}\n') if i == 0 else '') + f'{names[top][:5]} {proba[top]:.0%}', color=class_color(top), fontsize=7, pad=2)
-    fig.set_size_inches((scale + 0.04)*n + 0.12 + 0.075*max(map(len, paths)), (scale + 0.16)*len(paths) + 0.18)
+            ax.set_title(((f'{t:+g}{unit}\n' if unit else f't={t:.3g}\n') if i == 0 else '') + (f'{proba[top]:.0%}' if long else f'{names[top]} {proba[top]:.0%}'), color=class_color(top), fontsize=7, pad=2)
+            if long and top != before: ax.text(0, -0.04, names[top], color=class_color(top), fontsize=7, va='top', transform=ax.transAxes)       # below the first picture of a class
+            before = top
+    fig.set_size_inches((scale + 0.04)*n + 0.12 + 0.075*max(map(len, paths)), (scale + 0.16 + 0.12*long)*len(paths) + 0.18)
     return fig
 
 # %% ../../nbs/4_interpretation/02_latents.ipynb #9eac43af

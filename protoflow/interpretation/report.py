@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from ..data import ImageData, ImageLoader, check_dls
 from .counterfactuals import counterfactuals, show_counterfactuals
-from .explanations import explain, explain_data
+from .explanations import explain_data, show_explanation
 from .latents import interpolate_images, latent_map, show_map, show_paths
 from .ood import fit_typical, ood_scores, ood_statistics, ood_table, outside_images, plot_ood
 from .pages import SCORE_WORDS, html_page, png_bytes
@@ -79,14 +79,19 @@ def part_map(m:Material # of the report
             [('Training images as points coloured by class, prototypes as numbered marks', show_map(m.model, latent_map(m.model, m.train, seed=m.seed)))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #8299576d
+def _explained(m, i):
+    "Test image `i`, explained: against its true class if that is another than the prediction."
+    e = explain_data(m.model, *m.test[i], m.train, m.seed, m.near)
+    return show_explanation(e if e.label in (e.prediction, e.other) else explain_data(m.model, *m.test[i], m.train, m.seed, m.near, e.label))
+
 def part_explanations(m:Material # of the report
                      ) -> tuple: # heading, text, [(words, Figure)]
     "A right prediction of typical confidence and the most confident mistake, explained."
     confidence, prediction = m.log_prob.softmax(1).max(1)
     right, order = prediction == m.test.y, confidence.argsort(descending=True)
     chosen = [group[i].item() for group,i in ((order[right[order]], int(right.sum())//2), (order[~right[order]], 0)) if len(group)]
-    figures = [(f'Explanation of test image {i}, {"right" if right[i] else "wrong"}', explain(m.model, m.test[i], m.train, m.seed, m.near)) for i in chosen]
-    text = ('The image, where it speaks for the prediction and where for the runner-up, the two prototypes that decided, the training images nearest to them, and the evidence of each prototype in nats: the bars, with those too small to draw, add up exactly to the difference of the two logits. The maps are in nats per pixel: all pixels of the first less all of the second are the difference between the log densities of the two prototypes. '
+    figures = [(f'Explanation of test image {i}, {"right" if right[i] else "wrong"}', _explained(m, i)) for i in chosen]
+    text = ('The image, where it speaks for the prediction and where for the runner-up or, in a mistake, for the true class, the two prototypes that decided, the training images nearest to them, and the evidence of each prototype, how much better than an average class it explains the image, in nats: the bars, with those too small to draw, add up exactly to the difference of the two logits. The maps are in nats per pixel: all pixels of the first less all of the second are the difference between the log densities of the two prototypes. '
             'The decoded prototypes carry the fine detail of the image itself; the bars weigh all prototypes of both classes, the maps compare only the two that are shown, and all is of one noise draw. '
             + (f'First a right prediction of typical confidence, then the most confident of {int((~right).sum())} mistakes among {len(right):,} test images.' if len(chosen) == 2 else f'All {len(right):,} test images looked at were classified alike, so there is one explanation only.'))
     return 'Why it decides', text, figures
@@ -105,7 +110,7 @@ def part_doubt(m:Material # of the report
     "Calibration and abstention."
     proba = m.log_prob.softmax(1)
     confidence, prediction = proba.max(1)
-    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated; vertical lines show how far chance alone may move a bin. Below, how often it is right if it declines to answer where it is least sure; AURC is the share of errors, averaged over all shares of answers (lower is better). From {len(proba):,} test images.',
+    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated; vertical lines show how far chance alone may move a bin. Below, how often it is right if it declines to answer where it is least sure (the curve begins where images end of which it is equally sure); AURC is the share of errors, averaged over all shares of answers (lower is better). From {len(proba):,} test images.',
             [('Reliability diagram', plot_reliability(reliability(proba, m.test.y))), ('Accuracy against the share of images answered', plot_abstention(abstention(confidence, prediction == m.test.y)))])
 
 def part_outside(m:Material # of the report

@@ -35,6 +35,7 @@ class Mixture(nn.Module):
         self.lower = nn.Parameter(torch.zeros(Y, K, D, D)) if covariance == 'full' else None
         self.mix_logits = nn.Parameter(torch.zeros(Y, K))
         self.register_buffer('active', torch.ones(Y, K, dtype=torch.bool))  # False: pruned
+        self.fitted = False         # were the parameters loaded or fitted? then a training keeps them
         self.register_load_state_dict_pre_hook(_all_active)
 
     def extra_repr(self): return f'{len(self.active)} classes, {self.active.shape[1]} prototypes each, {self.n_latent} latents, {self.covariance}, {self.likelihood}'
@@ -43,7 +44,8 @@ class Mixture(nn.Module):
 
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #1fa70444
 def _all_active(mixture, state, prefix, *args):
-    "Checkpoints from before pruning have no mask: every prototype is active."
+    "Checkpoints from before pruning have no mask: every prototype is active. What is loaded was fitted."
+    mixture.fitted = True
     state.setdefault(f'{prefix}active', torch.ones_like(mixture.active))
 
 @patch

@@ -91,6 +91,7 @@ def load_model(folder # of the checkpoint
     "The model in a checkpoint folder."
     folder = Path(folder)
     recover(folder)
+    if not folder.is_dir(): raise ValueError(f'{folder}: there is no such folder; expected a checkpoint that save_model wrote; weights that come with the package are ProtoFlow.from_pretrained(name)')
     for name in ('config.json', 'model.safetensors'):
         if not (folder/name).is_file(): raise ValueError(f'{folder}: there is no {name} in it; expected a checkpoint folder as save_model writes it, such as final or checkpoints/step-… in the folder of a run')
     if (folder/'checksums.json').is_file(): check_folder(folder)
