@@ -31,7 +31,7 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message): # message: what is wrong
         "End the program: the message on standard error, status 2."
         known = [s for action in self._actions for s in action.option_strings]
-        near = [s for word in re.findall(r'--\w+', message if 'unrecognized' in message else '') for s in get_close_matches(word, known, 1)]
+        near = [s for word in re.findall(r'--\w+', message if 'unrecognized' in message else '') for s in get_close_matches(word, known, 1, 0.75)]
         if near: message += f'; did you mean {", ".join(near)}?'
         self.exit(2, f'{self.prog}: {message} (--help lists all options)\n')
 
