@@ -155,7 +155,9 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
     other = class_numbers(model, [args.other])[0] if args.other else None
     for word in args.images:
         try:
-            with warnings.catch_warnings(record=True, action='always', category=UserWarning) as said: image = find_image(word, model, loaders, args.invert)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter('always', UserWarning)
+                image = find_image(word, model, loaders, args.invert)
             for w in said: print(f'protoflow_explain: {w.message}', file=sys.stderr)
             done.append((word, e := explain_data(model, *image, ds, args.seed, near, other, args.factored)))
             bits, advice = judge_image(model, image[0], args.invert, args.seed)

@@ -78,7 +78,7 @@ def draw_normal(shape:tuple, # shape of the result
 
 # %% ../nbs/01_core.ipynb #2bbe0961
 class SharedNoise:
-    "A generator for `draw_normal` that gives process `rank` of `world_size` its part of the noise of the whole batch."
+    "A generator of noise that gives process `rank` of `world_size` its part of the noise of the whole batch."
     def __init__(self, generator:torch.Generator, # in the same state in every process
                  rank:int, world_size:int): # this process, number of processes
         self.generator, self.rank, self.world_size = generator, rank, world_size
@@ -86,6 +86,11 @@ class SharedNoise:
         "This process's part of the noise, in the dtype and on the device of `like`."
         n = shape[0]
         return draw_normal((n*self.world_size, *shape[1:]), like, self.generator)[self.rank*n:(self.rank+1)*n]
+    def draw_uniform(self, shape:tuple, like:Tensor, shared:bool=False) -> Tensor: # shape of this process's part; or shared: of what is the same in every process → that shape, in 0..1
+        "This process's part of uniform numbers, on the device of `like`."
+        n, g = shape[0], self.generator
+        u = torch.rand(shape if shared else (n*self.world_size, *shape[1:]), generator=g, device=g.device).to(like.device)
+        return u if shared else u[self.rank*n:(self.rank+1)*n]
 
 # %% ../nbs/01_core.ipynb #efea43b3
 def all_finite(value) -> bool: # value: a tensor, or a list, tuple, dict or dataclass of them

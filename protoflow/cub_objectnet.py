@@ -92,6 +92,7 @@ class NoImages:
 
 class TestOnly(DataLoaders):
     "A data set that has a test set and nothing else."
+    def __repr__(self): return f'{self.name}: test images only, {len(self.test.dataset):,} of {"×".join(map(str, self.image_shape))} in {self.n_classes} classes'
     n_levels = property(lambda self: self.test.dataset.n_levels)
     image_shape = property(lambda self: tuple(self.test.dataset.x.shape[1:]))
 

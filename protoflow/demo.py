@@ -86,7 +86,7 @@ def demo_report(metrics:dict, # of `final_metrics`
     m = metrics
     numbers = {'test accuracy': f'{m["accuracy"]:.1%}', 'NLL, nats': f'{m["nll"]:.3f}', 'bits/dim': f'{m["bpd"]:.2f}', 'calibration error': f'{m["ece"]:.3f}',
                'test images exactly reconstructed': 'all' if m['roundtrip_exact'] else 'not all', 'parameters': f'{m["n_params"]:,}', 'seconds of training': f'{m["train_seconds"]:.0f}'}
-    sections = [(h, text if name in figures else 'There is no such image: every test image was classified rightly.', [(h, figures[name])] if name in figures else []) for h,text,name in _captions]
+    sections = [(h, text if name in figures else 'There is no such image to show: none was classified so, or a single noise draw, that of the explanation, said otherwise.', [(h, figures[name])] if name in figures else []) for h,text,name in _captions]
     lead = (f"A ProtoFlow trained on scikit-learn's digits, 8×8 images with 17 grey levels: 1,212 for training, 135 for validation, 450 for the numbers below. "
             f'Scores average over 8 noise draws for each image. {m["epochs"]} epochs on {m["device"]}, seed {m["seed"]}. A small network on small images, not the setting of the paper. {SCORE_WORDS}')
     return html_page('This probably looks exactly like that', lead, numbers, sections)

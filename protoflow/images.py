@@ -126,10 +126,10 @@ def _split(train, valid, test, valid_size, seed, classes):
     return train, valid, test
 
 # %% ../nbs/05_images.ipynb #8a079fc3
-def _in_memory(pictures, lazy):
-    "The images read now, unless asked otherwise or, by default, if they are more than 5,000 files."
-    if lazy is None: lazy = len(pictures) > 5000 and not isinstance(pictures.source, Tensor)
-    return pictures if lazy else pictures[:]
+def _in_memory(parts, lazy):
+    "The images of all parts read now, unless asked otherwise or, by default, if they are more than 5,000 files together."
+    if lazy is None: lazy = sum(len(x) for x,_ in parts if not isinstance(x.source, Tensor)) > 5000
+    return parts if lazy else [(x[:], y) for x,y in parts]
 
 def _loaders(name, parts, classes, augment, n_views, bs, seed, num_workers):
     "`DataLoaders` of three pairs of images and labels."
@@ -162,7 +162,7 @@ def make_dls(name:str, # of the data set
     _check_options(classes, channels, interpolation)
     fit = lambda part: part and (Pictures(part[0], size, channels, interpolation), check_labels(part[1], len(classes), len(part[0])))
     parts = _split(fit(train), fit(valid), fit(test), valid_size, seed, classes)
-    return _loaders(name, [(_in_memory(x, lazy), y) for x,y in parts], classes, augment, n_views, bs, seed, num_workers)
+    return _loaders(name, _in_memory(parts, lazy), classes, augment, n_views, bs, seed, num_workers)
 
 # %% ../nbs/05_images.ipynb #069d2d6c
 def _check_options(classes, channels, interpolation):

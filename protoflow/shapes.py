@@ -97,7 +97,7 @@ def draw_shapes(n:int, # images
                 noise:float=0.02, # standard deviation, as a share of the range
                 seed:int=0, # of everything
                ) -> Shapes:
-    "`n` drawings, as many of each class as possible, always the same for a seed."
+    "`n` drawings, as equally many of each class as possible, always the same for a seed."
     if n < 1: raise ValueError(f'{n} drawings: expected at least 1')
     if size < 16: raise ValueError(f'shapes cannot be drawn in {size}×{size} pixels: a mark needs at least 16')
     if channels not in (1, 3): raise ValueError(f'{channels} channels: expected 1 (grey) or 3 (colour)')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'Seen', 'ten_crops', 'mean_log_proba', 'with_variance', 'prototype_scores', 'testing_parser', 'find_model',
-           'test_loaders', 'view_of', 'score_part', 'table', 'test', 'main']
+           'split_of', 'test_loaders', 'view_of', 'score_part', 'table', 'test', 'main']
 
 # %% ../nbs/3_training/07_test.ipynb #f2238898
 import copy, json, math, os, time
@@ -122,11 +122,19 @@ def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or 
     return model, path if path.is_dir() else path.parent
 
 # %% ../nbs/3_training/07_test.ipynb #26aa49fc
-def test_loaders(args, model):
-    "The data to be scored, in the size of the model."
+def split_of(folder, # of a run, or where it would be
+             ) -> dict: # options of `get_dls`; empty if there are no options of a run
+    "What decided which images a run held out for validation."
+    path = Path(folder)/'options.json'
+    said = json.loads(path.read_text()) if path.is_file() else {}
+    return {ours: said[theirs] for ours,theirs in (('seed','seed'), ('valid_size','val_size'), ('interpolation','interpolation')) if said.get(theirs) is not None}
+
+def test_loaders(args, model, folder=None): # folder: of the run that made the model
+    "The data to be scored, in the size of the model, split as in training."
     c, name = model.config.flow, args.dataset or model.config.dataset
     if not name: raise ValueError('the checkpoint does not say what it was trained on: name a data set with --dataset')
     options = {} if name == 'digits' else dict(img_size=c.height if c.height == c.width else (c.height, c.width), channels=c.channels)
+    if folder is not None and name == model.config.dataset: options.update({k: v for k,v in split_of(folder).items() if name != 'digits' or k != 'interpolation'})
     if args.num_workers is not None: options['num_workers'] = args.num_workers
     dls = get_dls(name, bs=max(1, args.batch_size//4), **options)
     if tuple(dls.image_shape) != (c.channels, c.height, c.width) or dls.n_levels != c.n_levels or dls.n_classes != len(model.config.classes):
@@ -172,7 +180,8 @@ def test(args) -> dict: # part of the data → scores
     "What the options ask for; prints a table and writes `scores_DATASET/scores_TIME.json` in its run folder, or beside the checkpoint."
     choose_device(args)
     model, folder = find_model(args.resume)
-    dls = test_loaders(args, model)
+    dls = test_loaders(args, model, folder)
+    if not (args.test_only or args.resume in pretrained_names() or split_of(folder)): print('note: how the training split its images is not known; validation images are those of seed 0 and a share of 0.1, which it may have trained on')
     if args.likelihood_approach: model.mixture.likelihood = args.likelihood_approach
     if args.var_temp != 1: model = with_variance(model, args.var_temp)
     model.to(args.device)

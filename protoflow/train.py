@@ -90,7 +90,7 @@ def _model_options(parser):
 
 # %% ../nbs/3_training/06_train.ipynb #22de8a2e
 _loss_help = dict(elbo_loss2="-log2 p(x|y) for each number of an image, bits/dim", elbo_loss='-log2 p(x) under an unconditional base, bits/dim',
-                  consistency_loss='a second augmented view should have the predicted class of the first, bits/dim', diversity_loss='prototypes of a class should differ, minus a squared Hellinger distance',
+                  consistency_loss='the class predicted for a second augmented view should fit the first, bits/dim', diversity_loss='prototypes of a class should differ, minus a squared Hellinger distance',
                   mu_loss='each prototype should be near a latent of its class, Euclidean distance', proto_loss='prototypes should be likely under the unconditional base, bits/dim')
 
 def _named_weight(word):
@@ -249,7 +249,7 @@ def run_folder(args, dls) -> Path:
     "Where this run writes; a `ValueError` if another run is there already."
     folder = Path(args.log_dir or os.environ.get('LOG_DIR', 'runs'))/(args.extra or f'{Path(dls.name).name}-seed{args.seed}')
     going_on = args.resume or args.sanity_check or int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))
-    if checkpoints(folder/'checkpoints') and not going_on: raise ValueError(f'{folder}: there is a run in it already; go on with --config {folder}/options.json --resume {folder}, or choose another name with --extra')
+    if (checkpoints(folder/'checkpoints') or (folder/'final').exists()) and not going_on: raise ValueError(f'{folder}: there is a run in it already; go on with --config {folder}/options.json --resume {folder}, or choose another name with --extra')
     return folder
 
 def build_learner(args, dls, folder # where the run writes

@@ -105,10 +105,11 @@ def prototype_explorer(model, # ProtoFlow
 def travel_view(model, # ProtoFlow
                 a:Latents, b:Latents, # where it begins and ends, of one image each
                 t:float=0.5, # place between them, 0 to 1
+                z_path:str='spherical', # of `interpolate_latents`
                ): # Figure
     "The image at a place on the way, both ends, and the probability of each class there."
     if not 0 <= t <= 1: raise ValueError(f'place {t} between the two: expected a number from 0 to 1')
-    way = interpolate_latents(model, a, b, torch.tensor([0., t, 1.]))
+    way = interpolate_latents(model, a, b, torch.tensor([0., t, 1.]), z_path)
     fig, axs = figure(1, 4, size=(5.6,1.6), width_ratios=[1,1,1,1.8])
     for ax,x,title in zip(axs, way.images, ('from', f'{t:.0%} of the way', 'to')): show_image(ax, x, model.config.flow.n_levels, title)
     axs[3].bar(range(len(way.proba[1])), way.proba[1], color=[class_color(y) for y in range(len(way.proba[1]))])
@@ -138,7 +139,7 @@ def latent_traveller(model, # ProtoFlow
     c = model.config.flow
     names, latents = _ends(model, check_images(x, (c.channels, c.height, c.width), c.n_levels), seed)
     options = [(name, i) for i,name in enumerate(names)]
-    return Explorer(lambda start, end, t: travel_view(model, latents(start), latents(end), t),
+    return Explorer(lambda start, end, t: travel_view(model, latents(start), latents(end), t, 'linear' if min(start, end) >= len(x) else 'spherical'),       # between prototypes it goes straight
                     start=widgets.Dropdown(options=options, value=0, description='from'), end=widgets.Dropdown(options=options, value=min(1, len(names)-1), description='to'),
                     t=widgets.FloatSlider(0.5, min=0., max=1., step=0.05, description='place', continuous_update=False))
 

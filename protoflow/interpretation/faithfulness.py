@@ -106,12 +106,12 @@ _colours = lambda names: {name: _GREYS.get(name) or class_color(i) for i,name in
 def show_curves(curves:dict # name → (deletion (B,S+1), insertion (B,S+1)), of `pixel_curve`
                ): # Figure
     "Mean deletion and insertion curves of several maps, with the areas under them."
-    fig, axs = figure(1, 2, size=(7.2, 2.9), sharey=True)
+    fig, axs = figure(1, 2, size=(7.2, 3.5), sharey=True)
     for ax,i,title in ((axs[0], 0, 'deletion (lower is better)'), (axs[1], 1, 'insertion (higher is better)')):
         for name,colour in _colours(curves).items():
             c = curves[name][i].mean(0)
             ax.plot(torch.linspace(0, 100, len(c)), c, color=colour, ls=_line(name), label=f'{name}  {area(c):.2f}')
-        ax.set_title(title, fontsize=9); ax.set_xlabel('pixels taken out, %' if i == 0 else 'pixels put in, %'); ax.legend(fontsize=7, title='area', title_fontsize=7)
+        ax.set_title(title, fontsize=9); ax.set_xlabel('pixels taken out, %' if i == 0 else 'pixels put in, %'); ax.legend(fontsize=7, title='area', title_fontsize=7, loc='upper left', bbox_to_anchor=(0, -0.22), ncols=2)
     axs[0].set_ylabel('probability of the class'); axs[0].set_ylim(0, 1.02)
     return fig
 

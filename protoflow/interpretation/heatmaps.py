@@ -190,8 +190,9 @@ def gradient_heatmap(model, # ProtoFlow
     "Gradient times change, added up while the filled-in pixels turn into the image's."
     fill = fill_in(model, x, fill, other) if isinstance(fill, str) else fill
     ranks = random_orders(*x.shape[-2:], cell, n_orders, seed) if cell else [torch.zeros(x.shape[-2:], dtype=torch.long)]*n_orders
+    seeds = order_seeds(n_orders, seed) if cell else order_seeds(2*n_orders, seed)[::2]           # without patches all paths are one, so each needs noise of its own
     parts = [[None if t is None else t[i:i+bs] for t in (x, fill, y, other, k)] for i in range(0, len(x), bs)]
-    return torch.cat([sum(_path(model, part, rank, n_steps, s) for rank,s in zip(ranks, order_seeds(n_orders, seed)))/n_orders for part in parts])
+    return torch.cat([sum(_path(model, part, rank, n_steps, s) for rank,s in zip(ranks, seeds))/n_orders for part in parts])
 
 # %% ../../nbs/4_interpretation/03_heatmaps.ipynb #b85adfb7
 def pixel_gradient(model, # ProtoFlow, in evaluation mode

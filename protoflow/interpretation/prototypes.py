@@ -244,7 +244,7 @@ def show_reencoded(model, # ProtoFlow
     order = [(y, k) for y,ks in enumerate(prototype_order(model)) for k in ks]
     y, k = map(torch.tensor, zip(*order))
     fig, ax = figure(size=(3.6,3))
-    image = ax.imshow(result['assigned'][y,k][:,y,k], cmap='Greys', norm=PowerNorm(0.5, 0, 1))     # square root, so that one draw in 32 is seen
+    image = ax.imshow(result['assigned'][y,k][:,y,k], cmap='Greys', norm=PowerNorm(0.5, 0, 1))     # square root, so that single draws are seen
     starts = [i for i in range(1, len(y)) if y[i] != y[i-1]]
     for i in starts: ax.axhline(i-0.5, color='#ccc', lw=0.5); ax.axvline(i-0.5, color='#ccc', lw=0.5)
     middles = [(a + b - 1)/2 for a,b in zip([0] + starts, starts + [len(y)])]

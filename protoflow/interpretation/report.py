@@ -75,10 +75,14 @@ def part_samples(m:Material # of the report
 def part_map(m:Material # of the report
             ) -> tuple: # heading, text, [(words, Figure)]
     "Latents and prototypes in the plane."
-    return ('A map', 'Latents of training images and the prototypes among them, in the plane in which they vary most. A plane shows a small share of that variation (its axes say how much), and the circles are the standard deviations of the prototypes as they look from there: classes that overlap here may well be apart. If training turned, shifted or zoomed its images, prototypes stand for those too and lie nearer the middle than the dots, which are images as they are.',
+    return ('A map', 'Latents of training images and the prototypes among them, in the plane in which they vary most. A plane shows a small share of that variation (its axes say how much), and the ellipses are the standard deviations of the prototypes as they look from there: classes that overlap here may well be apart. If training turned, shifted or zoomed its images, prototypes stand for those too and lie nearer the middle than the dots, which are images as they are.',
             [('Training images as points coloured by class, prototypes as numbered marks', show_map(m.model, latent_map(m.model, m.train, seed=m.seed)))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #8299576d
+def _agreeing(m, indices, prediction):
+    "The first of these test images that one noise draw, that of its explanation, takes for the same class as all draws together; or None."
+    return next((i for i in indices.tolist() if explain_data(m.model, *m.test[i], seed=m.seed).prediction == prediction[i]), None)
+
 def _explained(m, i):
     "Test image `i`, explained: against its true class if that is another than the prediction."
     e = explain_data(m.model, *m.test[i], m.train, m.seed, m.near)
@@ -89,11 +93,12 @@ def part_explanations(m:Material # of the report
     "A right prediction of typical confidence and the most confident mistake, explained."
     confidence, prediction = m.log_prob.softmax(1).max(1)
     right, order = prediction == m.test.y, confidence.argsort(descending=True)
-    chosen = [group[i].item() for group,i in ((order[right[order]], int(right.sum())//2), (order[~right[order]], 0)) if len(group)]
+    groups = (order[right[order]][int(right.sum())//2:], order[~right[order]])
+    chosen = [i for i in (_agreeing(m, group, prediction) for group in groups) if i is not None]
     figures = [(f'Explanation of test image {i}, {"right" if right[i] else "wrong"}', _explained(m, i)) for i in chosen]
     text = ('The image, where it speaks for the prediction and where for the runner-up or, in a mistake, for the true class, the two prototypes that decided, the training images nearest to them, and the evidence of each prototype, how much better than an average class it explains the image, in nats: the bars, with those too small to draw, add up exactly to the difference of the two logits. The maps are in nats per pixel: all pixels of the first less all of the second are the difference between the log densities of the two prototypes. '
             'The decoded prototypes carry the fine detail of the image itself; the bars weigh all prototypes of both classes, the maps compare only the two that are shown, and all is of one noise draw. '
-            + (f'First a right prediction of typical confidence, then the most confident of {int((~right).sum())} mistakes among {len(right):,} test images.' if len(chosen) == 2 else f'All {len(right):,} test images looked at were classified alike, so there is one explanation only.'))
+            + (f'First a right prediction of typical confidence, then the most confident of {int((~right).sum())} mistakes among {len(right):,} test images.' if len(chosen) == 2 else f'All {len(right):,} test images looked at were classified rightly, or all wrongly, so there is one explanation only.'))
     return 'Why it decides', text, figures
 
 def part_counterfactuals(m:Material, # of the report
@@ -110,7 +115,7 @@ def part_doubt(m:Material # of the report
     "Calibration and abstention."
     proba = m.log_prob.softmax(1)
     confidence, prediction = proba.max(1)
-    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated; vertical lines show how far chance alone may move a bin. Below, how often it is right if it declines to answer where it is least sure (the curve begins where images end of which it is equally sure); AURC is the share of errors, averaged over all shares of answers (lower is better). From {len(proba):,} test images.',
+    return ('How sure it is', f'Above, how often the model is right when it says how sure it is; on the diagonal it would be calibrated; vertical lines are the range in which the true accuracy of a bin lies with 95%. Below, how often it is right if it declines to answer where it is least sure (the most confident images, of which it is equally sure, can only be answered together: there the curve begins); AURC is the share of errors, averaged over all shares of answers (lower is better). From {len(proba):,} test images.',
             [('Reliability diagram', plot_reliability(reliability(proba, m.test.y))), ('Accuracy against the share of images answered', plot_abstention(abstention(confidence, prediction == m.test.y)))])
 
 def part_outside(m:Material # of the report
@@ -120,7 +125,7 @@ def part_outside(m:Material # of the report
     score = lambda x: ood_scores(ood_statistics(m.model, x, seed=m.seed), typical)
     table = ood_table(score(m.test.x), {kind: score(x) for kind,x in outside_images(m.model, m.test.x, m.seed).items()})
     return ('What it has never seen', 'How well each score tells images of another kind from test images (AUROC in %: 100 is always, 50 is chance, below that the other kind looks more typical than the data). No score is good at everything, and the plain likelihood fails on simple images. '
-            'The scores: likelihood and class likelihood are what the model thinks of the image and of its best class; latent and factored are the two halves of that; distance is to the nearest prototype; entropy and confidence, how unsure the class is; typicality and factored typicality, how unusual the likelihood and that of the factored-out half are, in either direction; complexity, the likelihood against the length of the image as PNG; largest and joint take four of these together.',
+            'The scores: likelihood is what the model thinks of the image; latent and factored are its two halves, class likelihood that of the first under the best class; distance is to the nearest prototype; entropy and confidence, how unsure the class is; typicality and factored typicality, how unusual the likelihood and that of the factored-out half are, in either direction; complexity, the likelihood against the length of the image as PNG; largest and joint take four of these together.',
             [('Area under the ROC curve of each score against each kind of image', plot_ood(table))])
 
 # %% ../../nbs/4_interpretation/11_report.ipynb #dfe2e3e3

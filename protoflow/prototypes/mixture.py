@@ -190,7 +190,10 @@ def effective_prototypes(self:Mixture) -> Tensor: # (Y,) from 1 to K
     return torch.special.entr(self.weights).sum(-1).exp()
 
 # %% ../../nbs/2_prototypes/01_mixture.ipynb #88eea2c1
-def _uniform(shape, like, generator): return torch.rand(shape, generator=generator, device=like.device if generator is None else generator.device).to(like.device)
+def _uniform(shape, like, generator, shared=False):
+    "Uniform numbers from a generator or `SharedNoise`; shared: not of images, so the same in every process."
+    if hasattr(generator, 'draw_uniform'): return generator.draw_uniform(shape, like, shared)
+    return torch.rand(shape, generator=generator, device=like.device if generator is None else generator.device).to(like.device)
 
 @patch
 def forward(self:Mixture, z:Tensor, # (B,...)
@@ -200,7 +203,7 @@ def forward(self:Mixture, z:Tensor, # (B,...)
     if q: z = z*(_uniform(z.shape, z, generator) >= q)/(1-q)
     lp = self.component_log_prob(z)
     if not p: return lp
-    u = _uniform(self.active.shape, lp, generator).masked_fill(~self.active, -1.)
+    u = _uniform(self.active.shape, lp, generator, shared=True).masked_fill(~self.active, -1.)
     keep = (u >= p) | (u == u.amax(-1, keepdim=True))
     return torch.where(keep, lp - math.log(1-p), torch.finfo(lp.dtype).min)
 

@@ -338,7 +338,7 @@ def plot(self:Learner): # Figure
     fig, axs = figure(1, 3, size=(8,2.4))
     epochs = [h['epoch'] for h in self.history]
     for ax,train,valid,label in ((axs[0],'train_cross_entropy','valid_nll','cross-entropy (nats)'), (axs[1],'train_elbo_loss2','valid_bpd','bits/dim'), (axs[2],'train_accuracy','valid_accuracy','accuracy')):
-        ax.plot(epochs, [h[train] for h in self.history], color=class_color(0), label='training')
+        if all(train in h for h in self.history): ax.plot(epochs, [h[train] for h in self.history], color=class_color(0), label='training')       # bits/dim only where a loss asks for them
         ax.plot(epochs, [h[valid] for h in self.history], color=class_color(1), label='validation')
         ax.set(xlabel='epoch', title=label); ax.xaxis.get_major_locator().set_params(integer=True)
     axs[0].set_yscale('log'); axs[0].legend()

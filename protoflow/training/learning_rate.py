@@ -41,10 +41,11 @@ def suggest_rate(rates:list, losses:list # of the steps
 @dataclass
 class RateTest:
     "What `Learner.lr_find` found."
-    rates:list          # of the flow, in each step
+    rates:list          # of the flow, or with trainable='gmm' of the mixtures, in each step
     losses:list         # what was minimised, in each step
-    suggestion:float    # rate of the flow, or None if the loss never fell
+    suggestion:float    # rate, or None if the loss never fell
     gmm_suggestion:float # rate of the mixtures that goes with it
+    of:str = 'flow'     # whose rates: 'flow' or 'mixtures'
 
 def _copy_for_test(learner):
     "A learner with weights and optimizer of its own, and nobody who watches."
@@ -84,7 +85,7 @@ def lr_find(self:Learner, low:float=1e-5, # first rate of the flow
                 if exploded(losses): break
     finally: self.dls.train.order.set_state(order)
     found = suggest_rate(rates, losses)
-    return RateTest(rates, losses, found, found and found*self.opt.param_groups[-1]['base_lr']/base)
+    return RateTest(rates, losses, found, found and found*self.opt.param_groups[-1]['base_lr']/base, 'mixtures' if self.trainable == 'gmm' else 'flow')
 
 # %% ../../nbs/3_training/09_learning_rate.ipynb #f429c90e
 @patch
@@ -95,8 +96,8 @@ def plot(self:RateTest): # Figure
     s = [v if math.isfinite(v) else math.nan for v in smoothed(self.losses)]
     ax.plot(self.rates, s, color=class_color(0), label='smoothed')
     if self.suggestion: ax.axvline(self.suggestion, color=class_color(3), ls='--', lw=1, label=f'suggested: {self.suggestion:.1e}')
-    ax.set(xscale='log', xlabel='learning rate of the flow', ylabel='loss (nats and bits/dim, added)')
+    ax.set(xscale='log', xlabel=f'learning rate of the {self.of}', ylabel='loss (nats and bits/dim, added)')
     low = min([v for v in self.losses if math.isfinite(v)], default=None)
     if low is not None: ax.set_ylim(low - 0.3, 2*s[0] - low + 0.3)     # what explodes leaves the figure
-    ax.legend(loc='lower left')
+    ax.legend(loc='upper left')
     return fig
