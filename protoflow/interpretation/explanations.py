@@ -155,7 +155,7 @@ def _draw_contributions(ax, e, n=4):
     ax.set_yticks(range(len(bars)), [_wrap(b[0]) for b in bars], fontsize=8); ax.invert_yaxis(); ax.axvline(0, color='black', lw=0.6)
     if bars: ax.set_ylim(max(len(bars), 2) - 0.4, -0.6)
     ax.tick_params(axis='x', labelsize=8)
-    ax.set_title(textwrap.fill(f'evidence: {_nats(c.sum().item())} nats for {names[e.prediction]} over {names[e.other]}', 42), fontsize=9)
+    ax.set_title(textwrap.fill(f'evidence: {_nats(c.sum().item())} nats for {names[e.prediction]} over {names[e.other]}', 36), fontsize=9)
     short = len(names[e.other] + names[e.prediction]) <= 20
     ax.set_xlabel(f'← for {names[e.other]}     nats     for {names[e.prediction]} →' if short else '← for the other     nats     for the prediction →', fontsize=8)
 
@@ -166,9 +166,9 @@ def show_explanation(e:Explanation # what `explain_data` returned
     names, n, pair, colors = e.config.classes, e.config.flow.n_levels, (e.prediction, e.other), _colors(e)
     prototypes = [_wrap(prototype_name(k, names[y])) for k,y in zip(e.prototypes, pair)]
     pictures = [(e.prototype_images[i], f'prototype\n{prototypes[i]}', colors[i]) for i in range(2)]
-    if e.nearest is not None: pictures += [(e.nearest[i], f'image nearest to\n{prototypes[i]}', colors[i]) for i in range(2)]
+    if e.nearest is not None: pictures += [(e.nearest[i], 'nearest image\n' + _wrap('to ' + prototype_name(e.prototypes[i], names[pair[i]])), colors[i]) for i in range(2)]
     m = 3 + len(pictures)
-    fig, axs = figure(1, m+1, size=(3.7+1.15*m, 1.86 + 0.14*max(p.count('\n') + 1 for p in prototypes)), width_ratios=[1]*m+[2.2])
+    fig, axs = figure(1, m+1, size=(3.7+1.15*m, 1.86 + 0.14*max(title.count('\n') for _,title,_ in pictures)), width_ratios=[1]*m+[2.2])
     show_image(axs[0], e.image, n, 'this image')
     _draw_heatmap(axs[1:3], e)
     for ax,(image,title,color) in zip(axs[3:], pictures): show_image(ax, image, n, title, color, 8)
