@@ -93,6 +93,7 @@ def _one_image(model, x):
     if len(x) > 1: raise ValueError(f'{len(x)} images: expected one (C,H,W); explain them one by one')
     return x
 
+# %% ../../nbs/4_interpretation/04_explanations.ipynb #e8c0dd0a
 def _compared(logits, other, names): # (Y,), name or number, all names
     "[prediction, class to compare it with]"
     first, second = logits.topk(2).indices.tolist()

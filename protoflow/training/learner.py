@@ -93,7 +93,7 @@ class Learner:
         store_attr()
         self.prepare()
 
-# %% ../../nbs/3_training/05_learner.ipynb #00036a7a
+# %% ../../nbs/3_training/05_learner.ipynb #05fee0a1
 def check_number(options, name:str, # object, name of its attribute
                  kind=float, # or int: a whole number
                  least=-math.inf, most=math.inf): # bounds
@@ -102,6 +102,7 @@ def check_number(options, name:str, # object, name of its attribute
     if isinstance(v, bool) or not isinstance(v, (int, float) if kind is float else int) or not least <= v <= most:
         raise ValueError(f'{name} {v!r}: expected a {"number" if kind is float else "whole number"} from {least:g}' + (f' to {most:g}' if most < math.inf else ''))
 
+# %% ../../nbs/3_training/05_learner.ipynb #00036a7a
 @patch
 def prepare(self:Learner):
     "Check what was asked for, and make the optimizer and all that a training counts."
