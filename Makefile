@@ -19,7 +19,7 @@ help:
 	@echo 'make docs        the site, in _docs/, with the notebooks run anew; about 10 minutes'
 	@echo 'make browser     look at every page of the site in Chromium: phone and desk, light and dark; NB=digits some pages'
 	@echo 'make lab         JupyterLab on the notebooks'
-	@echo 'make lab-test    run the main notebooks in JupyterLab in Chromium, move every slider; NB=01_core one notebook'
+	@echo 'make lab-test    run the main notebooks in JupyterLab in Chromium, move every slider; NB=04_figures one notebook'
 	@echo 'make bench       speed and memory, into runs/bench.json; on a quiet machine; NB=tiny one measurement'
 	@echo 'make export      tidy the notebooks and write protoflow/ from them'
 	@echo 'make notebooks   run the notebooks in place to refresh their outputs; FLAGS and NB as above'
@@ -31,32 +31,32 @@ demo: $(VENV)/.runtime
 	$(BIN)/protoflow_demo $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python .ci/test.py $(NB) --flags "$(FLAGS)"
+	$(BIN)/python tools/test.py $(NB) --flags "$(FLAGS)"
 
 docs: $(VENV)/.dev
-	$(BIN)/python .ci/docs.py
+	$(BIN)/python tools/docs.py
 
 browser: $(VENV)/.dev
-	$(BIN)/python .ci/browser.py $(NB) $(ARGS)
+	$(BIN)/python tools/browser.py $(NB) $(ARGS)
 
 lab: $(VENV)/.dev
 	$(JUPYTER) $(BIN)/jupyter-lab nbs $(ARGS)
 
 lab-test: $(VENV)/.dev
-	$(JUPYTER) $(BIN)/python .ci/lab.py $(NB) $(ARGS)
+	$(JUPYTER) $(BIN)/python tools/lab.py $(NB) $(ARGS)
 
 export: $(VENV)/.dev
-	$(BIN)/python .ci/notebooks.py tidy
+	$(BIN)/python tools/notebooks.py tidy
 	$(BIN)/nbdev_export
 
 bench: $(VENV)/.dev
-	$(BIN)/python .ci/bench.py $(NB)
+	$(BIN)/python tools/bench.py $(NB)
 
 notebooks: $(VENV)/.dev
-	$(BIN)/python .ci/notebooks.py run $(NB) --flags "$(FLAGS)"
+	$(BIN)/python tools/notebooks.py run $(NB) --flags "$(FLAGS)"
 
 readme: $(VENV)/.dev
-	$(BIN)/python .ci/notebooks.py readme
+	$(BIN)/python tools/notebooks.py readme
 
 clean:
 	rm -rf _proc _docs _build build dist *.egg-info
@@ -65,7 +65,7 @@ clean:
 # Install once, and again when what is to be installed has changed.
 $(BIN)/python:
 	@command -v $(PYTHON) > /dev/null || { echo 'protoflow: there is no $(PYTHON); install Python 3.10 or newer'; exit 1; }
-	@$(PYTHON) .ci/make_venv.py $(VENV)
+	@$(PYTHON) tools/make_venv.py $(VENV)
 
 $(VENV)/.runtime: settings.ini setup.py | $(BIN)/python
 	@echo 'installing protoflow into .venv; the first time takes some minutes'

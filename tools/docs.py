@@ -1,0 +1,172 @@
+"""Build the site in _docs/: run the notebooks in a copy of the checkout, fill in the API, render, and check every address and picture.
+
+The pages are made by smalldocs from `_quarto.yml`. They ask no other host for anything, so they work with no network.
+"""
+import json, os, re, shutil, subprocess, sys, tempfile
+from html.parser import HTMLParser
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+import yaml
+from notebooks import ROOT, find, get_config
+from nbdev.doclinks import _nbpath2html
+
+CFG = get_config()
+if sys.version_info < (3, 11): sys.exit('protoflow: the site needs Python 3.11 or newer: rm -r .venv and make docs PYTHON=python3.11')
+if CFG.lib_name not in entry_points(group='nbdev').names: sys.exit('protoflow: the package is not installed, so nothing could be linked: make docs')
+SOURCES = 'nbs', CFG.lib_path.name, 'tools', 'settings.ini', 'pyproject.toml', '_quarto.yml'
+KATEX = re.compile(r'<link[^>]*katex[^>]*>\s*<script[^>]*katex[^>]*></script>\s*<script[^>]*auto-render[^>]*></script>')
+FORMULA = re.compile(r'<span class="math.*?</span>', re.S)
+TEXT = re.compile(r'\\text\w*\{[^{}]*\}')     # Jupyter wants `\_` in here, this MathJax `_`
+FENCE, LINK = re.compile(r'^```.*?^```', re.S | re.M), re.compile(r'\[(`[^`]+`)\]\([^)]*\)')
+NO_FONT = re.compile(r"""url\('(?:about:blank|"\+\w\+"/MathJax_[\w-]+\.otf)'\)""")
+MIN_WORDS = 3    # of the text of a picture
+MATHJAX = '''<script type="text/x-mathjax-config">MathJax.Hub.Config({messageStyle: "none", showMathMenu: false,
+"HTML-CSS": {scale: 92, mtextFontInherit: true, availableFonts: [], imageFont: null, preferredFont: null, webFont: "STIX-Web", linebreaks: {automatic: true}}})</script>
+<script defer src="%ssite_libs/mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full"></script>'''
+
+
+def run(folder, *args):
+    "Run Python with `args` in `folder`, on the package that lies there."
+    env = {**os.environ, 'PYTHONPATH': str(folder)}
+    if subprocess.run([sys.executable, *args], cwd=folder, env=env).returncode: sys.exit(f'protoflow: no site: {" ".join(args)} failed')
+
+
+def sidebar_entries(contents):
+    "The notebooks that the sidebar lists, in order."
+    for entry in contents:
+        if isinstance(entry, str): yield entry
+        elif 'href' in entry: yield entry['href']
+        else: yield from sidebar_entries(entry['contents'])
+
+
+def check_sidebar():
+    "Every notebook has one entry in the sidebar, and every entry has a notebook."
+    listed = list(sidebar_entries(yaml.safe_load(Path('_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']))
+    exist = [p.relative_to('nbs').as_posix() for p in find()]
+    problems = [f'_quarto.yml: the sidebar lists {p}, and there is no such notebook' for p in listed if p not in exist]
+    problems += [f'_quarto.yml: the sidebar does not list {p}' for p in exist if p not in listed]
+    problems += [f'_quarto.yml: the sidebar lists {p} twice' for p in sorted(set(listed)) if listed.count(p) > 1]
+    if problems: sys.exit('\n'.join(problems))
+
+
+def copy_checkout(folder):
+    "Copy what the site is made of."
+    for name in SOURCES:
+        if Path(name).is_dir(): shutil.copytree(name, folder/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        else: shutil.copy(name, folder)
+
+
+def write_source_pages(proc):
+    "A page for each module, so that `source` links lead into the site."
+    for path in sorted(CFG.lib_path.rglob('*.py')):
+        name = path.relative_to(ROOT)
+        if path.name in ('__init__.py', '_modidx.py'): continue
+        page = proc/'source'/name.with_suffix('.md')
+        page.parent.mkdir(parents=True, exist_ok=True)
+        title = '.'.join(name.with_suffix('').parts)
+        page.write_text(f'---\ntitle: {title}\nsearch: false\ntoc: false\n---\n\n'
+                        f'~~~~~~{{#L .python code-line-numbers="true"}}\n{path.read_text(encoding="utf-8")}~~~~~~\n', encoding='utf-8')
+
+
+def link_inside(proc):
+    "Turn the links that nbdev writes, to a published site and a code host, into links between the pages here, which keep their notebook's name."
+    pages = {_nbpath2html(p.relative_to('nbs')).as_posix(): p.relative_to('nbs').as_posix() for p in find()}
+    docs, source = CFG.doc_host + CFG.doc_baseurl, f'{CFG.git_url}/blob/{CFG.branch}'
+    for path in proc.rglob('*.ipynb'):
+        nb = json.loads(path.read_text(encoding='utf-8'))
+        for cell in nb['cells']:
+            for out in cell.get('outputs', []):     # nbdev links names in the comments of a signature too, where a link cannot be
+                shown = out.get('data', {}).get('text/markdown')
+                if shown: out['data']['text/markdown'] = FENCE.sub(lambda m: LINK.sub(r'\1', m[0]), ''.join(shown))
+        text = json.dumps(nb)
+        text = re.sub(re.escape(docs) + r'/([\w./-]+\.html)', lambda m: '/' + pages[m[1]], text)
+        text = re.sub(re.escape(source) + r'/([\w/]+)\.py#L(\d+)', r'/source/\1.md#L-\2', text)
+        text = re.sub(r'output-file: [\w.-]+\\n', '', text)
+        path.write_text(text, encoding='utf-8')
+
+
+def check_figures(proc):
+    "End the build if a cell shows a picture and no `#| fig-alt:` says it in words."
+    bare = [f'{path.relative_to(proc)}: cell {cell.get("id")}' for path in proc.rglob('*.ipynb') for cell in json.loads(path.read_text(encoding='utf-8'))['cells']
+            if any(kind.startswith('image/') for out in cell.get('outputs', []) for kind in out.get('data', {})) and not re.search(r'^#\|\s*fig-alt:', ''.join(cell['source']), re.M)]
+    if bare: sys.exit('a picture has no text that describes it (#| fig-alt: "..."):\n' + '\n'.join(bare))
+
+
+def render(proc):
+    "Make the pages. Any warning, such as a broken link, ends the build."
+    run(proc.parent, '-m', 'smalldocs.cli', 'render', '--strict', str(proc))
+    site = proc/'_docs'
+    import jupyter_server_mathjax
+    shutil.copytree(Path(jupyter_server_mathjax.__file__).parent/'static', site/'site_libs/mathjax', ignore=shutil.ignore_patterns('localization', 'SVG'))
+    config = site/'site_libs/mathjax/config/TeX-AMS-MML_HTMLorMML-full.js'      # names fonts that are not there, which browsers report as errors
+    config.write_text(NO_FONT.sub("local('none')", config.read_text(encoding='utf-8')), encoding='utf-8')
+    for path in site.rglob('*.html'):       # formulas by the copy of MathJax in the site
+        up = '../' * (len(path.relative_to(site).parts) - 1)
+        text = path.read_text(encoding='utf-8')
+        text = FORMULA.sub(lambda f: TEXT.sub(lambda t: t[0].replace(r'\_', '_'), f[0]), text)
+        text = KATEX.sub(lambda _: MATHJAX % up, text)
+        path.write_text(text, encoding='utf-8')
+    for path in (site/'site_libs/themes').rglob('*.css'):       # the reader's own fonts, not another host's
+        path.write_text(re.sub(r'@import url\([^)]*\);?', '', path.read_text(encoding='utf-8')), encoding='utf-8')
+    return site
+
+
+class Page(HTMLParser):
+    "The ids, the links, the things loaded and the texts of the pictures of an HTML page."
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.loads, self.alts = set(), [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs.get('id'), attrs.get('name')} - {None}
+        if tag == 'a' and 'href' in attrs: self.links.append(attrs['href'] or '')
+        elif tag == 'link' and attrs.get('href'): self.loads.append(attrs['href'])
+        if attrs.get('src'): self.loads.append(attrs['src'])
+        if tag == 'img': self.alts.append((attrs.get('alt') or '').strip())
+
+
+def check_pages(site):
+    "Every link leads to a page and a place in it that exist, no page loads anything from another host, and every picture has a text."
+    pages = {p: Page(p.read_text(encoding='utf-8')) for p in site.rglob('*.html')}
+    problems = [f'{path.relative_to(site)}: a picture has no text that describes it (#| fig-alt: ...): {alt!r}'
+                for path, page in pages.items() for alt in page.alts if len(alt.split()) < MIN_WORDS]
+    for path, page in pages.items():
+        for address in page.links + page.loads:
+            url = urlsplit(address)
+            if url.scheme or url.netloc:
+                if address in page.loads and url.scheme != 'data': problems.append(f'{path.relative_to(site)}: loads {address}')
+                elif CFG.doc_host in address or CFG.git_url in address: problems.append(f'{path.relative_to(site)}: {address} leads nowhere')
+                continue
+            target = Path(os.path.normpath(path.parent/unquote(url.path))) if url.path else path
+            if target.is_dir(): target /= 'index.html'
+            if not target.exists(): problems.append(f'{path.relative_to(site)}: {address} does not exist')
+            elif url.fragment and target in pages and unquote(url.fragment) not in pages[target].ids:
+                problems.append(f'{path.relative_to(site)}: {address} names no place in that page')
+    for path in (site/'site_libs').rglob('*.css'):
+        problems += [f'{path.relative_to(site)}: loads {u}' for u in re.findall(r'(?:@import\s*|url\()["\']?(https?:[^)"\']+)', path.read_text(encoding='utf-8'))]
+    if problems: sys.exit('\n'.join(sorted(set(problems))))
+    print(f'{len(pages)} pages: every link leads somewhere, nothing is loaded from another host, {sum(len(p.alts) for p in pages.values())} pictures are described')
+
+
+def main():
+    check_sidebar()
+    with tempfile.TemporaryDirectory() as tmp:
+        copy = Path(tmp).resolve()
+        copy_checkout(copy)
+        run(copy, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()')
+        run(copy, 'tools/notebooks.py', 'run')
+        run(copy, '-c', 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=0)')
+        write_source_pages(copy/'_proc')
+        link_inside(copy/'_proc')
+        check_figures(copy/'_proc')
+        site = render(copy/'_proc')
+        check_pages(site)
+        shutil.rmtree(CFG.doc_path, ignore_errors=True)
+        shutil.copytree(site, CFG.doc_path)
+    print('the site is _docs/index.html; to search in it, serve it: python3 -m http.server -d _docs')
+
+
+if __name__ == '__main__': main()
