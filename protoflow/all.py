@@ -10,6 +10,7 @@ from protoflow.core.checks import *
 from protoflow.core.noise import *
 from protoflow.core.devices import *
 from protoflow.core.figures import *
+from protoflow.core.calibration import *
 from protoflow.data.images import *
 from protoflow.data.loaders import *
 from protoflow.data.augment import *
