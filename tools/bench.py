@@ -2,14 +2,14 @@
 
     bench.py [PATTERN]     with PATTERN, only the measurements whose name contains it
 
-Every time is a median of several runs, with the least and the most. Rates are also given as a share of the rate of a
-2048³ float32 matrix product, measured just before and just after in the same process: shares can be compared between machines.
+Every time is a median of several runs, with the least and the most. Rates are also given as a share of that of a 2048³
+float32 matrix product, measured just before and after in the same process: shares can be compared between machines.
 """
-import argparse, ctypes, gc, json, os, platform, statistics, subprocess, sys, time
+import argparse, ctypes, gc, json, math, os, platform, re, statistics, subprocess, sys, time
 from datetime import date
 from pathlib import Path
 import torch
-import bench_mixture
+import torch.nn.functional as F
 from protoflow.all import *
 
 FLOP_PER_IMAGE = 32.9e9      # of one forward pass of DenseFlow-74-10 on 3×32×32
@@ -52,14 +52,16 @@ def timed(f, flop=None, n=7, rate=matmul_rate):
     out = dict(seconds=statistics.median(t), least=min(t), most=max(t))
     if flop:
         reference = (before + rate())/2
-        out |= dict(gflop_per_s=flop/out['seconds']/1e9, reference_gflop_per_s=reference/1e9, share=flop/out['seconds']/reference)
+        rate = flop/out['seconds']
+        out |= dict(gflop_per_s=rate/1e9, reference_gflop_per_s=reference/1e9, share=rate/reference)
     return out
 
 
 def flow_74_10(checkpointing=False, device='cpu'):
-    "The paper's network with ActNorm initialised, a batch of 8 images, and a function that makes one training step's gradients."
+    "The paper's network with ActNorm initialised, a batch of 8 images, and a function that makes a step's gradients."
     torch.manual_seed(0)
-    flow, x = DenseFlow(DenseFlowConfig.preset('denseflow_74_10'), checkpointing).to(device), torch.randint(0, 256, (8,3,32,32), device=device)
+    flow = DenseFlow(DenseFlowConfig.preset('denseflow_74_10'), checkpointing).to(device)
+    x = torch.randint(0, 256, (8,3,32,32), device=device)
     with torch.no_grad(): flow.train()(x)
     def step():
         flow.zero_grad(set_to_none=False)
@@ -105,15 +107,18 @@ def peak_of(step):
 def in_process(code):
     "What `code` prints as JSON in a new process, where `bench` is this file."
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')])}
-    run = subprocess.run([sys.executable, '-c', 'import bench, json; print(json.dumps(' + code + '))'], env=env, capture_output=True, text=True)
+    code = f'import bench, json; print(json.dumps({code}))'
+    run = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
     if run.returncode: raise RuntimeError(run.stderr)
     return json.loads(run.stdout.splitlines()[-1])
 
 
 def training_memory(checkpointing):
-    "MiB that a training step of the 74-10 takes above parameters, gradients and a process that has made one before with one image."
+    "MiB that a training step of the 74-10 takes above parameters, gradients and a process that has made one before."
     flow, x, step = flow_74_10(checkpointing)
-    small = flow.train()(x[:1]); (small.z.square().mean() - small.ldj.mean()).backward(); del small
+    small = flow.train()(x[:1])
+    (small.z.square().mean() - small.ldj.mean()).backward()
+    del small
     return peak_of(step)
 
 
@@ -140,7 +145,7 @@ def tiny_training_step():
 
 @measurement('share of the time in the model ≥ 0.95')
 def loader_mnist_small():
-    "`small` on MNIST, batch 64, two processes that read: seconds of a step, and seconds in which it waits for its images"
+    "`small` on MNIST, batch 64, two processes that read: seconds of a step, and those in which it waits for its images"
     torch.manual_seed(0)
     try: dls = get_dls('mnist', download=False, num_workers=2)
     except ValueError as e: return dict(note=f'not measured: {e}')
@@ -160,14 +165,17 @@ def loader_mnist_small():
 
 @measurement('each ≤ 0.5 s')
 def mnist_explorers():
-    "seconds of one answer of each explorer on the pretrained `mnist`, and of one explanation, its figure drawn; drawn shapes in place of digits"
+    "seconds of one answer of each explorer on the pretrained `mnist`, and of one explanation with its figure"
     model, drawn = ProtoFlow.from_pretrained('mnist'), draw_shapes(200, size=28, channels=1, seed=0)
     data = ImageData(drawn.x, torch.arange(200)%10)
     near = model.nearest_examples(data)
-    explorers = dict(prototype=prototype_explorer(model, data), traveller=latent_traveller(model, data.x[:4]), explain=explain_explorer(model, data, data),
+    explorers = dict(prototype=prototype_explorer(model, data), traveller=latent_traveller(model, data.x[:4]),
+                     explain=explain_explorer(model, data, data),
                      abstention=abstention_explorer(model, ImageLoader(data, 100)))
-    if said := {name: e.message.value for name,e in explorers.items() if e.message.value}: return dict(note=f'not measured: {said}')
-    answers = {name: e.update for name,e in explorers.items()} | dict(explanation=lambda: explain(model, data[0], data, near=near))
+    said = {name: e.message.value for name, e in explorers.items() if e.message.value}
+    if said: return dict(note=f'not measured: {said}')
+    answers = {name: e.update for name, e in explorers.items()}
+    answers['explanation'] = lambda: explain(model, data[0], data, near=near)
     return {f'{name}_s': statistics.median(times(answer, 5)) for name,answer in answers.items()}
 
 
@@ -179,29 +187,98 @@ def small_exact_roundtrip():
     return timed(lambda: flow.decode(flow.encode(x)), n=5)
 
 
+def mixture_problem(Y, K, D, B=32):
+    "A mixture, latents that want gradients, and labels."
+    torch.manual_seed(0)
+    mixture = Mixture(Y, K, D)
+    torch.nn.init.normal_(mixture.log_scale, 0, 0.1)
+    return mixture, torch.randn(B, D, requires_grad=True), torch.randint(0, Y, (B,))
+
+
+def cross_entropy_step(mixture, z, y):
+    mixture.zero_grad()
+    z.grad = None
+    F.cross_entropy(mixture.class_log_prob(z), y).backward()
+
+
+def diversity_step(mixture, z=None, y=None):
+    mixture.zero_grad()
+    diversity_loss(mixture).backward()
+
+
+def by_class(mixture):
+    "Copies of means, variances and weights, each class a parameter of its own, as the released code has them."
+    whole = mixture.loc, (2*mixture.log_scale).exp(), mixture.mix_logits
+    return [[p.requires_grad_() for p in t.detach().clone().unbind(0)] for t in whole]
+
+
+def released_cross_entropy(mu, var, pi, z, y):
+    "Class by class with a (B,K,D) tensor for each, as the specification describes the released code."
+    for p in *mu, *var, *pi, z: p.grad = None
+    logits = []
+    for mu_y, var_y, pi_y in zip(mu, var, pi):
+        precision, x = var_y.rsqrt(), z[:,None]
+        distance = ((mu_y*mu_y + x*x - 2*x*mu_y)*precision).sum(2)
+        log_normal = -0.5*(mu_y.shape[1]*math.log(2*math.pi) + distance) + 0.5*precision.log().sum(1)
+        logits.append((log_normal + pi_y.log_softmax(0)).logsumexp(1))
+    F.cross_entropy(torch.stack(logits, 1), y).backward()
+
+
+def released_diversity(mu, var):
+    "Class by class with a tensor of all pairs; in the log domain, because determinants are not finite at this size."
+    for p in *mu, *var: p.grad = None
+    losses, (i, j) = [], torch.triu_indices(*[len(mu[0])]*2, 1)
+    for mu_y, var_y in zip(mu, var):
+        D, mean, log_det = mu_y.shape[1], (var_y[i] + var_y[j])/2, var_y.log().sum(1)
+        log_ratio = 0.25*(log_det[i] + log_det[j]) - 0.5*mean.log().sum(1)
+        squared = ((mu_y[i] - mu_y[j])**2/mean).sum(1)
+        losses.append((1 - torch.exp(log_ratio/D - squared/(8*D))).mean())
+    (-torch.stack(losses).mean()).backward()
+
+
+def mixture_peak(step, n_classes):
+    "MiB that one step takes at most, gradients of parameters included, after one of a small mixture."
+    problem = mixture_problem(n_classes, 10, 4928)
+    globals()[step](*mixture_problem(4, 2, 64))
+    return peak_of(lambda: globals()[step](*problem))
+
+
+def beside_released(step, released, n_classes):
+    "Seconds of a step and of the released way, the time in matrix products, and the peak of memory."
+    mixture, z, y = mixture_problem(n_classes, 10, 4928)
+    rate, ours = matmul_rate(), timed(lambda: step(mixture, z, y))
+    mu, var, pi = by_class(mixture)
+    theirs = statistics.median(times(lambda: released(mu, var, pi, z, y), 3))
+    peak = in_process(f'bench.mixture_peak("{step.__name__}", {n_classes})')
+    return dict(ours, released_seconds=theirs, times_faster=theirs/ours['seconds'], reference_gflop_per_s=rate/1e9,
+                matrix_products=ours['seconds']*rate/(2*2048**3), peak_mib=peak)
+
+
 @measurement('≥ 15 times the released way, or ≤ 1.1 matrix products; ≤ 300 MiB more at the peak')
 def mixture_cross_entropy():
     "cross-entropy of the logits with gradients, 200 classes × 10 diagonal prototypes, D = 4928, batch 32"
-    return beside_released(bench_mixture.cross_entropy(), 'cross_entropy_step', 200)
+    return beside_released(cross_entropy_step, released_cross_entropy, 200)
 
 
 @measurement('≥ 50 times the released way, or ≤ 0.5 matrix products')
 def mixture_diversity():
     "the diversity loss with gradients, 100 classes × 10 prototypes, D = 4928"
-    return beside_released(bench_mixture.diversity(), 'diversity_step', 100)
-
-
-def beside_released(r, step, n_classes):
-    "A result of `bench_mixture`, with its peak of memory (parameters' gradients included) and its time in matrix products."
-    rate = matmul_rate()
-    return dict(r, matrix_products=r['seconds']*rate/(2*2048**3), peak_mib=bench_mixture.peak_mib(step, n_classes, 10, 4928), reference_gflop_per_s=rate/1e9)
+    return beside_released(diversity_step, lambda mu, var, *_: released_diversity(mu, var), 100)
 
 
 @measurement('exponent 1 is linear')
 def mixture_scaling():
     "the same cross-entropy as the prototypes grow from 250 to 2,000, and as D grows from 1,000 to 100,000"
-    r = bench_mixture.scaling()
-    return {f'{k}_{what}': (v if what == 'exponent' else [round(t, 4) for t in v]) for k,line in r.items() for what,v in line.items() if what != 'sizes'}
+    def seconds(*sizes):
+        problem = mixture_problem(*sizes)
+        return statistics.median(times(lambda: cross_entropy_step(*problem), 5))
+    prototypes, latents = [250, 500, 1000, 2000], [1000, 3162, 10_000, 31_623, 100_000]
+    out = {}
+    for name, sizes, t in (('components', prototypes, [seconds(n//10, 10, 4928) for n in prototypes]),
+                           ('latents', latents, [seconds(10, 10, n) for n in latents])):
+        out[f'{name}_seconds'] = [round(v, 4) for v in t]
+        out[f'{name}_exponent'] = math.log(t[-1]/t[0])/math.log(sizes[-1]/sizes[0])
+    return out
 
 
 @measurement()
@@ -220,17 +297,20 @@ def gpu_bf16(flop, training):
     if not torch.cuda.is_available(): return dict(note='not measured: no GPU')
     flow, x, step = flow_74_10(device='cuda')
     def run():
-        with torch.autocast('cuda', torch.bfloat16), torch.set_grad_enabled(training): step() if training else flow.eval()(x)
-    return dict(timed(run, flop, 9, lambda: matmul_rate(8192, torch.bfloat16, 'cuda')), gpu=torch.cuda.get_device_name())
+        with torch.autocast('cuda', torch.bfloat16), torch.set_grad_enabled(training):
+            step() if training else flow.eval()(x)
+    result = timed(run, flop, 9, lambda: matmul_rate(8192, torch.bfloat16, 'cuda'))
+    return dict(result, gpu=torch.cuda.get_device_name())
 
 
 def machine():
     "What the numbers were measured on."
-    cpu = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
-    if info.exists(): cpu = next((l.split(':')[1].strip() for l in info.read_text().splitlines() if l.startswith('model name')), cpu)
-    return dict(date=str(date.today()), cpu=cpu, instructions=torch.backends.cpu.get_cpu_capability(), cores=os.cpu_count(), threads=torch.get_num_threads(),
-                gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None, python=platform.python_version(), torch=torch.__version__)
+    names = re.findall(r'^model name\s*: (.+)', info.read_text(), re.M) if info.exists() else []
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return dict(date=str(date.today()), cpu=names[0] if names else platform.machine(), cores=os.cpu_count(), gpu=gpu,
+                instructions=torch.backends.cpu.get_cpu_capability(), threads=torch.get_num_threads(),
+                python=platform.python_version(), torch=torch.__version__)
 
 
 def line(name, result):
@@ -245,7 +325,7 @@ def main():
     parser.add_argument('--out', default='runs/bench.json', help='file to write')
     args = parser.parse_args()
     chosen = [name for name in MEASUREMENTS if args.pattern in name]
-    if not chosen: sys.exit(f'no measurement is called {args.pattern!r}: expected part of one of {", ".join(MEASUREMENTS)}')
+    if not chosen: sys.exit(f'no measurement is called {args.pattern!r}: expected part of {", ".join(MEASUREMENTS)}')
     out = Path(args.out)
     old = json.loads(out.read_text())['results'] if out.exists() and args.pattern else {}
     results = {}

@@ -1,8 +1,11 @@
-"""Build the site in _docs/: run the notebooks in a copy of the checkout, fill in the API, render, and check every address and picture.
+"""Build the site in _docs/: run the notebooks in a copy, fill in the API, render, check every address and picture.
+
+    docs.py [--stored]     with --stored, the notebooks show their stored outputs and are not run: a quick look
 
 The pages are made by smalldocs from `_quarto.yml`. They ask no other host for anything, so they work with no network.
 """
 import json, os, re, shutil, subprocess, sys, tempfile
+from collections import Counter
 from html.parser import HTMLParser
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,8 +15,8 @@ from notebooks import ROOT, find, get_config
 from nbdev.doclinks import _nbpath2html
 
 CFG = get_config()
-if sys.version_info < (3, 11): sys.exit('protoflow: the site needs Python 3.11 or newer: rm -r .venv and make docs PYTHON=python3.11')
-if CFG.lib_name not in entry_points(group='nbdev').names: sys.exit('protoflow: the package is not installed, so nothing could be linked: make docs')
+if sys.version_info < (3, 11): sys.exit('the site needs Python 3.11: rm -r .venv; make docs PYTHON=python3.11')
+if CFG.lib_name not in entry_points(group='nbdev').names: sys.exit('the package is not installed: make docs')
 SOURCES = 'nbs', CFG.lib_path.name, 'tools', 'settings.ini', 'pyproject.toml', '_quarto.yml'
 KATEX = re.compile(r'<link[^>]*katex[^>]*>\s*<script[^>]*katex[^>]*></script>\s*<script[^>]*auto-render[^>]*></script>')
 FORMULA = re.compile(r'<span class="math.*?</span>', re.S)
@@ -22,14 +25,15 @@ FENCE, LINK = re.compile(r'^```.*?^```', re.S | re.M), re.compile(r'\[(`[^`]+`)\
 NO_FONT = re.compile(r"""url\('(?:about:blank|"\+\w\+"/MathJax_[\w-]+\.otf)'\)""")
 MIN_WORDS = 3    # of the text of a picture
 MATHJAX = '''<script type="text/x-mathjax-config">MathJax.Hub.Config({messageStyle: "none", showMathMenu: false,
-"HTML-CSS": {scale: 92, mtextFontInherit: true, availableFonts: [], imageFont: null, preferredFont: null, webFont: "STIX-Web", linebreaks: {automatic: true}}})</script>
+"HTML-CSS": {scale: 92, mtextFontInherit: true, availableFonts: [], imageFont: null, preferredFont: null,
+webFont: "STIX-Web", linebreaks: {automatic: true}}})</script>
 <script defer src="%ssite_libs/mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full"></script>'''
 
 
 def run(folder, *args):
     "Run Python with `args` in `folder`, on the package that lies there."
-    env = {**os.environ, 'PYTHONPATH': str(folder)}
-    if subprocess.run([sys.executable, *args], cwd=folder, env=env).returncode: sys.exit(f'protoflow: no site: {" ".join(args)} failed')
+    run = subprocess.run([sys.executable, *args], cwd=folder, env={**os.environ, 'PYTHONPATH': str(folder)})
+    if run.returncode: sys.exit(f'protoflow: no site: {" ".join(args)} failed')
 
 
 def sidebar_entries(contents):
@@ -42,18 +46,18 @@ def sidebar_entries(contents):
 
 def check_sidebar():
     "Every notebook has one entry in the sidebar, and every entry has a notebook."
-    listed = list(sidebar_entries(yaml.safe_load(Path('_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']))
-    exist = [p.relative_to('nbs').as_posix() for p in find()]
-    problems = [f'_quarto.yml: the sidebar lists {p}, and there is no such notebook' for p in listed if p not in exist]
-    problems += [f'_quarto.yml: the sidebar does not list {p}' for p in exist if p not in listed]
-    problems += [f'_quarto.yml: the sidebar lists {p} twice' for p in sorted(set(listed)) if listed.count(p) > 1]
-    if problems: sys.exit('\n'.join(problems))
+    site = yaml.safe_load(Path('_quarto.yml').read_text(encoding='utf-8'))['website']
+    listed = Counter(sidebar_entries(site['sidebar']['contents']))
+    exist = Counter(p.relative_to('nbs').as_posix() for p in find())
+    wrong = [f'{p} {listed[p]} times, expected {exist[p]}' for p in listed | exist if listed[p] != exist[p]]
+    if wrong: sys.exit('\n'.join(f'_quarto.yml: the sidebar lists {p}' for p in wrong))
 
 
 def copy_checkout(folder):
     "Copy what the site is made of."
+    unwanted = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints')
     for name in SOURCES:
-        if Path(name).is_dir(): shutil.copytree(name, folder/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        if Path(name).is_dir(): shutil.copytree(name, folder/name, symlinks=True, ignore=unwanted)
         else: shutil.copy(name, folder)
 
 
@@ -64,19 +68,19 @@ def write_source_pages(proc):
         if path.name in ('__init__.py', '_modidx.py'): continue
         page = proc/'source'/name.with_suffix('.md')
         page.parent.mkdir(parents=True, exist_ok=True)
-        title = '.'.join(name.with_suffix('').parts)
-        page.write_text(f'---\ntitle: {title}\nsearch: false\ntoc: false\n---\n\n'
-                        f'~~~~~~{{#L .python code-line-numbers="true"}}\n{path.read_text(encoding="utf-8")}~~~~~~\n', encoding='utf-8')
+        head = f'---\ntitle: {".".join(name.with_suffix("").parts)}\nsearch: false\ntoc: false\n---\n\n'
+        code = f'~~~~~~{{#L .python code-line-numbers="true"}}\n{path.read_text(encoding="utf-8")}~~~~~~\n'
+        page.write_text(head + code, encoding='utf-8')
 
 
 def link_inside(proc):
-    "Turn the links that nbdev writes, to a published site and a code host, into links between the pages here, which keep their notebook's name."
+    "Turn the links that nbdev writes, to a published site and a code host, into links between the pages here."
     pages = {_nbpath2html(p.relative_to('nbs')).as_posix(): p.relative_to('nbs').as_posix() for p in find()}
     docs, source = CFG.doc_host + CFG.doc_baseurl, f'{CFG.git_url}/blob/{CFG.branch}'
     for path in proc.rglob('*.ipynb'):
         nb = json.loads(path.read_text(encoding='utf-8'))
         for cell in nb['cells']:
-            for out in cell.get('outputs', []):     # nbdev links names in the comments of a signature too, where a link cannot be
+            for out in cell.get('outputs', []):     # in the comments of a signature a link cannot be
                 shown = out.get('data', {}).get('text/markdown')
                 if shown: out['data']['text/markdown'] = FENCE.sub(lambda m: LINK.sub(r'\1', m[0]), ''.join(shown))
         text = json.dumps(nb)
@@ -88,8 +92,10 @@ def link_inside(proc):
 
 def check_figures(proc):
     "End the build if a cell shows a picture and no `#| fig-alt:` says it in words."
-    bare = [f'{path.relative_to(proc)}: cell {cell.get("id")}' for path in proc.rglob('*.ipynb') for cell in json.loads(path.read_text(encoding='utf-8'))['cells']
-            if any(kind.startswith('image/') for out in cell.get('outputs', []) for kind in out.get('data', {})) and not re.search(r'^#\|\s*fig-alt:', ''.join(cell['source']), re.M)]
+    def drawn(cell): return any('image/' in ' '.join(out.get('data', {})) for out in cell.get('outputs', []))
+    def told(cell): return re.search(r'^#\|\s*fig-alt:', ''.join(cell['source']), re.M)
+    cells = [(p, cell) for p in proc.rglob('*.ipynb') for cell in json.loads(p.read_text(encoding='utf-8'))['cells']]
+    bare = [f'{p.relative_to(proc)}: cell {cell.get("id")}' for p, cell in cells if drawn(cell) and not told(cell)]
     if bare: sys.exit('a picture has no text that describes it (#| fig-alt: "..."):\n' + '\n'.join(bare))
 
 
@@ -98,8 +104,9 @@ def render(proc):
     run(proc.parent, '-m', 'smalldocs.cli', 'render', '--strict', str(proc))
     site = proc/'_docs'
     import jupyter_server_mathjax
-    shutil.copytree(Path(jupyter_server_mathjax.__file__).parent/'static', site/'site_libs/mathjax', ignore=shutil.ignore_patterns('localization', 'SVG'))
-    config = site/'site_libs/mathjax/config/TeX-AMS-MML_HTMLorMML-full.js'      # names fonts that are not there, which browsers report as errors
+    static, mathjax = Path(jupyter_server_mathjax.__file__).parent/'static', site/'site_libs/mathjax'
+    shutil.copytree(static, mathjax, ignore=shutil.ignore_patterns('localization', 'SVG'))
+    config = mathjax/'config/TeX-AMS-MML_HTMLorMML-full.js'      # names fonts that are not there
     config.write_text(NO_FONT.sub("local('none')", config.read_text(encoding='utf-8')), encoding='utf-8')
     for path in site.rglob('*.html'):       # formulas by the copy of MathJax in the site
         up = '../' * (len(path.relative_to(site).parts) - 1)
@@ -129,26 +136,29 @@ class Page(HTMLParser):
 
 
 def check_pages(site):
-    "Every link leads to a page and a place in it that exist, no page loads anything from another host, and every picture has a text."
+    "Every link leads to a place that exists, no page loads anything from another host, every picture has a text."
     pages = {p: Page(p.read_text(encoding='utf-8')) for p in site.rglob('*.html')}
     problems = [f'{path.relative_to(site)}: a picture has no text that describes it (#| fig-alt: ...): {alt!r}'
                 for path, page in pages.items() for alt in page.alts if len(alt.split()) < MIN_WORDS]
     for path, page in pages.items():
         for address in page.links + page.loads:
             url = urlsplit(address)
-            if url.scheme or url.netloc:
-                if address in page.loads and url.scheme != 'data': problems.append(f'{path.relative_to(site)}: loads {address}')
-                elif CFG.doc_host in address or CFG.git_url in address: problems.append(f'{path.relative_to(site)}: {address} leads nowhere')
-                continue
             target = Path(os.path.normpath(path.parent/unquote(url.path))) if url.path else path
             if target.is_dir(): target /= 'index.html'
-            if not target.exists(): problems.append(f'{path.relative_to(site)}: {address} does not exist')
-            elif url.fragment and target in pages and unquote(url.fragment) not in pages[target].ids:
-                problems.append(f'{path.relative_to(site)}: {address} names no place in that page')
+            if url.scheme or url.netloc:
+                if address in page.loads and url.scheme != 'data': why = 'is loaded from another host'
+                else: why = any(host in address for host in (CFG.doc_host, CFG.git_url)) and 'leads nowhere'
+            elif not target.exists(): why = 'does not exist'
+            else:
+                place = unquote(url.fragment)
+                why = place and target in pages and place not in pages[target].ids and 'names no place'
+            if why: problems.append(f'{path.relative_to(site)}: {address} {why}')
     for path in (site/'site_libs').rglob('*.css'):
-        problems += [f'{path.relative_to(site)}: loads {u}' for u in re.findall(r'(?:@import\s*|url\()["\']?(https?:[^)"\']+)', path.read_text(encoding='utf-8'))]
+        loaded = re.findall(r'(?:@import\s*|url\()["\']?(https?:[^)"\']+)', path.read_text(encoding='utf-8'))
+        problems += [f'{path.relative_to(site)}: loads {address}' for address in loaded]
     if problems: sys.exit('\n'.join(sorted(set(problems))))
-    print(f'{len(pages)} pages: every link leads somewhere, nothing is loaded from another host, {sum(len(p.alts) for p in pages.values())} pictures are described')
+    pictures = sum(len(p.alts) for p in pages.values())
+    print(f'{len(pages)} pages: all links lead somewhere, nothing is from another host, {pictures} pictures are described')
 
 
 def main():
@@ -157,7 +167,7 @@ def main():
         copy = Path(tmp).resolve()
         copy_checkout(copy)
         run(copy, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()')
-        run(copy, 'tools/notebooks.py', 'run')
+        if '--stored' not in sys.argv: run(copy, 'tools/notebooks.py', 'run')
         run(copy, '-c', 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=0)')
         write_source_pages(copy/'_proc')
         link_inside(copy/'_proc')

@@ -2,7 +2,7 @@
 
     notebooks.py run [PATTERN] [--flags "data ddp"]    run in place, so that the stored outputs are those of the code
     notebooks.py tidy                                  remove what Jupyter adds: counts, metadata, widget views
-    notebooks.py readme                                README.md and its pictures, from the notebook named in settings.ini
+    notebooks.py readme                                README.md and its pictures, from the notebook in settings.ini
 """
 import argparse, os, posixpath, re, sys, time
 from collections import Counter
@@ -14,7 +14,8 @@ N_WORKERS = 2
 CELL_TIMEOUT = 1800     # seconds, for cells that are not flagged slow
 os.environ['OMP_NUM_THREADS'] = '1'
 os.environ['PYTHONPATH'] = str(ROOT)    # a kernel imports the package of this checkout
-for name in 'JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'IPYTHONDIR':     # nobody's own settings, kernels or history
+# nobody's own settings, kernels or history
+for name in 'JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'IPYTHONDIR':
     folder = Path(sys.prefix)/'jupyter'/name.lower()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[name] = str(folder)
@@ -50,15 +51,17 @@ def why_not_run(cell_directives, flags):
 
 
 def execute(path, flags=()):
-    "The notebook run from top to bottom in a new process, and how many cells each flag kept from running. Those keep their outputs."
+    "The notebook run in a new process, and how many cells each flag kept from running; those keep their outputs."
     nb, kept, not_run = nbformat.read(path, 4), {}, Counter()
     for i, (cell, said) in enumerate(zip(nb.cells, directives(path))):
         why = cell.cell_type == 'code' and why_not_run(said, flags)
         if why: not_run[why] += 1
         if why or 'nbdev_export(' in cell.source: kept[i], nb.cells[i] = cell, nbformat.v4.new_raw_cell()
-    NotebookClient(nb, timeout=None if 'slow' in flags else CELL_TIMEOUT, kernel_name='python3', force_raise_errors=True, coalesce_streams=True,
-                   extra_arguments=['--log-level=ERROR'], resources={'metadata': {'path': str(Path(path).parent)}}).execute()
-    missed = [cell.id for cell in nb.cells if cell.cell_type == 'code' and cell.source.strip() and not cell.execution_count]
+    NotebookClient(nb, timeout=None if 'slow' in flags else CELL_TIMEOUT, kernel_name='python3', coalesce_streams=True,
+                   force_raise_errors=True, extra_arguments=['--log-level=ERROR'],
+                   resources={'metadata': {'path': str(Path(path).parent)}}).execute()
+    code = [cell for cell in nb.cells if cell.cell_type == 'code' and cell.source.strip()]
+    missed = [cell.id for cell in code if not cell.execution_count]
     if missed: raise RuntimeError(f'these cells did not run to their end: {missed}')
     for i, cell in kept.items(): nb.cells[i] = cell
     return nb, not_run
@@ -68,9 +71,9 @@ def tidy(nb):
     "The text of `nb` as it is kept in git: sources and outputs, and nothing of the run that made them."
     for cell in nb.cells:
         cell.metadata = {}
-        if 'outputs' in cell: cell.outputs = [out for out in cell.outputs if WIDGET not in out.get('data', {}) or 'image/png' in out.data]      # a widget stays by its picture: an explorer does, a progress bar does not
-        for out in cell.get('outputs', []): out.get('data', {}).pop(WIDGET, None)
-        for out in cell.get('outputs', []):
+        for out in list(cell.get('outputs', [])):
+            data = out.get('data', {})
+            if data.pop(WIDGET, None) and 'image/png' not in data: cell.outputs.remove(out)     # a progress bar
             if 'metadata' in out: out.metadata = {}
     nb.metadata = nbformat.from_dict({'kernelspec': KERNEL})
     clean_nb(nb, clean_ids=get_config().clean_ids)
@@ -125,7 +128,7 @@ def readme():
     nb, cells = nbformat.read(path, 4), []
     for cell, said in zip(nb.cells, directives(path)):
         if cell.cell_type == 'raw' or said.keys() & {'hide', 'export', 'exporti', 'default_exp'}: continue
-        if cell.cell_type == 'code': cell.source = '\n'.join(l for l in cell.source.splitlines() if not l.lstrip().startswith('#|'))
+        if cell.cell_type == 'code': cell.source = re.sub(r'^[ \t]*#\|.*\n?', '', cell.source, flags=re.M)
         else: cell.source = from_root(cell.source, folder)
         cells.append(cell)
     nb.cells, nb.metadata['language_info'] = cells, {'name': 'python'}
@@ -141,7 +144,7 @@ def readme_pictures():
 
 
 def from_root(markdown, folder):
-    "`markdown` with the relative addresses of its links and pictures, which are from `folder`, made to be from the root."
+    "`markdown` whose links and pictures, which are relative to `folder`, are made to be from the root."
     def move(m): return m[1] + posixpath.normpath(posixpath.join(folder, m[2]))
     return re.sub(r'(\]\(|\b(?:src|href)=")(?![a-z]+:|#|/)([^)"\s]+)', move, markdown)
 

@@ -5,8 +5,10 @@
 import argparse, ast, os, re, shutil, subprocess, sys, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from architecture import CHECKS
 from documented import undocumented
-from notebooks import ROOT, N_WORKERS, WIDGET, execute, find, get_config, in_parallel, nbformat, readme, readme_pictures, tidy
+from notebooks import ROOT, N_WORKERS, WIDGET, execute, find, get_config, in_parallel
+from notebooks import nbformat, readme, readme_pictures, tidy
 from pyflakes.checker import Checker
 
 LIB = get_config().lib_path.name
@@ -38,8 +40,8 @@ def export_differences():
         new = {p.relative_to(tmp): p.read_bytes() for p in Path(tmp, LIB).rglob('*.py')}
         new[Path('pyproject.toml')] = Path(tmp, 'pyproject.toml').read_bytes()
     old = {p: p.read_bytes() for p in [*modules(), Path('pyproject.toml')]}
-    return [f'{p}: ' + ('no notebook exports it' if p not in new else 'missing' if p not in old else 'differs from its notebook') + ' (make export)'
-            for p in sorted(old.keys() | new.keys()) if old.get(p) != new.get(p)]
+    differ = [p for p in sorted(old.keys() | new.keys()) if old.get(p) != new.get(p)]
+    return [f'{p}: is not what the notebooks export (make export)' for p in differ]
 
 
 def import_error(path):
@@ -57,7 +59,7 @@ def undefined_names(path):
 
 
 def mixes_imports(source):
-    "True if a cell that is not exported holds an import, at any depth, and something else: the site would run all of it."
+    "Does a cell that is not exported import something and do something else, which the site would run too?"
     try: tree = ast.parse(source)
     except SyntaxError: return False        # a magic
     kinds = [isinstance(s, (ast.Import, ast.ImportFrom)) for s in tree.body]
@@ -71,8 +73,10 @@ def untidy(path):
     nb, problems = nbformat.reads(text, 4), []
     if 'widgets' in nb.metadata: problems.append('has widget state')
     for cell in nb.cells:
-        if cell.cell_type == 'code' and mixes_imports(cell.source): problems.append(f'cell {cell.id} imports and does more: the site runs such cells, so imports have cells of their own')
-        if cell.cell_type == 'markdown' and '\t' in cell.source: problems.append(f'cell {cell.id} has a tab in its text: a backslash was lost, such as that of \\tfrac')
+        if cell.cell_type == 'code' and mixes_imports(cell.source):
+            problems.append(f'cell {cell.id} imports and does more: the site runs it; imports have cells of their own')
+        if cell.cell_type == 'markdown' and '\t' in cell.source:
+            problems.append(f'cell {cell.id} has a tab in its text: a backslash was lost, such as that of \\tfrac')
         for out in cell.get('outputs', []):
             if out.output_type == 'error': problems.append(f'cell {cell.id} has stored an error: {out.ename}')
             if WIDGET in out.get('data', {}): problems.append(f'cell {cell.id} has stored a widget view')
@@ -93,10 +97,12 @@ def readme_differences():
 
 def too_large():
     "The largest files, if all that git keeps are too much."
-    files = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], capture_output=True, text=True, check=True).stdout.split('\0')
-    sizes = sorted(((Path(f).stat().st_size/2**20, f) for f in files if f and Path(f).is_file() and not Path(f).is_symlink()), reverse=True)
+    command = ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split('\0')
+    files = [p for p in map(Path, filter(None, names)) if p.is_file() and not p.is_symlink()]
+    sizes = sorted(((p.stat().st_size/2**20, p) for p in files), reverse=True)
     total = sum(size for size, _ in sizes)
-    return [f'{total:.1f} MB; the largest files are'] + [f'{size:.1f} MB {f}' for size, f in sizes[:5]] if total > MAX_MB else []
+    return [f'{total:.1f} MB in all'] + [f'{size:.1f} MB {p}' for size, p in sizes[:5]] if total > MAX_MB else []
 
 
 def guarded(check, *args):
@@ -108,8 +114,10 @@ def guarded(check, *args):
 def check_project():
     report('export leaves no difference', guarded(export_differences))
     with ThreadPoolExecutor(N_WORKERS) as pool:
-        for name, problems in pool.map(import_error, [p for p in modules() if p.name != '_modidx.py']): report(f'import {name}', problems)
+        for name, problems in pool.map(import_error, [p for p in modules() if p.name != '_modidx.py']):
+            report(f'import {name}', problems)
     report('no undefined names', [line for p in modules() for line in guarded(undefined_names, p)])
+    for name, check in CHECKS.items(): report(name, guarded(check))
     report('public names are documented and shown', guarded(undocumented))
     report(f'the repository has at most {MAX_MB} MB', guarded(too_large))
     report('notebooks are tidy', [line for p in find() for line in guarded(untidy, p)])
@@ -125,12 +133,13 @@ def test(path, flags):
 def check_notebooks(paths, flags):
     for path, not_run, error, seconds in in_parallel(test, paths, flags):
         left_out = ', '.join(f'{n} {flag}' for flag, n in (not_run or {}).items())
-        report(path, [error] if error else [], f'  {seconds:.0f} s' + (f'; cells not run: {left_out}' if left_out else ''))
+        note = f'; cells not run: {left_out}' if left_out else ''
+        report(path, [error] if error else [], f'  {seconds:.0f} s{note}')
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('pattern', nargs='?', default='', help='part of the path of the notebooks to test; the other checks are left out')
+    parser.add_argument('pattern', nargs='?', default='', help='part of the path of the notebooks that are tested')
     parser.add_argument('--flags', default='', help='run the cells with these flags too')
     args = parser.parse_intermixed_args()
     if not args.pattern: check_project()
