@@ -50,18 +50,19 @@ def serve(folder):
 
 STILL = '* {transition: none !important; animation: none !important}'
 TYPESET = "new Promise(done => typeof MathJax === 'undefined' ? done() : MathJax.Hub.Queue(() => done()))"
-# Runs in the page: what is too wide, not typeset, or of the other brightness.
-LOOK = '''([width, dark]) => {
+PAINTED = '''scheme => { const light = getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).map(Number);
+  return (light[0] + light[1] + light[2] < 384) === (scheme === 'dark'); }'''
+# Runs in the page: what is too wide or not typeset.
+LOOK = '''width => {
   const problems = [], all = selector => [...document.querySelectorAll(selector)];
   if (document.documentElement.scrollWidth > width) {
     const beyond = e => e.getBoundingClientRect().right > width + 1 && !e.closest('#quarto-sidebar');
     const names = new Set(all('body *').filter(beyond).map(e => e.tagName.toLowerCase() + (e.id ? '#' + e.id : '')));
     problems.push(`is ${document.documentElement.scrollWidth} pixels wide: ${[...names].slice(0, 4).join(', ')}`);
   }
-  const bare = all('span.math').filter(f => !f.querySelector('.MathJax') || f.querySelector('.MathJax_Error, .merror'));
+  const typeset = f => f.querySelector('.MathJax') && !f.querySelector('.MathJax_Error, .merror');
+  const bare = all('span.math.inline, span.math.display').filter(f => !typeset(f));
   if (bare.length) problems.push(`${bare.length} formulas are not typeset: ${bare[0].textContent.slice(0, 80)}`);
-  const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).map(Number);
-  if ((r + g + b < 384) !== dark) problems.push(`is not ${dark ? 'dark' : 'light'}`);
   return problems;
 }'''
 
@@ -84,8 +85,8 @@ def look(page, address, pictures=None):
         page.evaluate(TYPESET)
         for scheme in 'light', 'dark':
             page.emulate_media(color_scheme=scheme)
-            page.wait_for_timeout(120)      # the page reads its own background a moment later
-            found = page.evaluate(LOOK, [window['width'], scheme == 'dark']) + accessibility(page)
+            page.wait_for_function(PAINTED, arg=scheme)
+            found = page.evaluate(LOOK, window['width']) + accessibility(page)
             problems += [f'{window["width"]} pixels, {scheme}: {p}' for p in found]
             if pictures: page.screenshot(path=f'{pictures}-{window["width"]}-{scheme}.png')
     page.remove_listener('console', note)

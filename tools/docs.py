@@ -24,6 +24,13 @@ TEXT = re.compile(r'\\text\w*\{[^{}]*\}')     # Jupyter wants `\_` in here, this
 FENCE, LINK = re.compile(r'^```.*?^```', re.S | re.M), re.compile(r'\[(`[^`]+`)\]\([^)]*\)')
 NO_FONT = re.compile(r"""url\('(?:about:blank|"\+\w\+"/MathJax_[\w-]+\.otf)'\)""")
 MIN_WORDS = 3    # of the text of a picture
+# What smalldocs leaves without a name, or out of reach of the keyboard
+NAMED = [(r'<nav class="navbar ', r'<nav aria-label="site" class="navbar '),
+         (r'<nav class="quarto-sec', r'<nav aria-label="page" class="quarto-sec'),
+         (r'<nav id="quarto-sidebar"', r'<nav aria-label="all pages" id="quarto-sidebar"'),
+         (r'(<a class="sidebar-item[^>]*) role="navigation"', r'\1 role="button"'),
+         (r'<a href="#L-(\d+)"></a>', r'<a href="#L-\1" aria-label="line \1"></a>'),
+         (r'<div class="(sd-table|[^"]*cell-output-display[^"]*)"', r'<div tabindex="0" class="\1"')]
 MATHJAX = '''<script type="text/x-mathjax-config">MathJax.Hub.Config({messageStyle: "none", showMathMenu: false,
 "HTML-CSS": {scale: 92, mtextFontInherit: true, availableFonts: [], imageFont: null, preferredFont: null,
 webFont: "STIX-Web", linebreaks: {automatic: true}}})</script>
@@ -113,6 +120,7 @@ def render(proc):
         text = path.read_text(encoding='utf-8')
         text = FORMULA.sub(lambda f: TEXT.sub(lambda t: t[0].replace(r'\_', '_'), f[0]), text)
         text = KATEX.sub(lambda _: MATHJAX % up, text)
+        for what, said in NAMED: text = re.sub(what, said, text)
         path.write_text(text, encoding='utf-8')
     for path in (site/'site_libs/themes').rglob('*.css'):       # the reader's own fonts, not another host's
         path.write_text(re.sub(r'@import url\([^)]*\);?', '', path.read_text(encoding='utf-8')), encoding='utf-8')
@@ -135,6 +143,14 @@ class Page(HTMLParser):
         if tag == 'img': self.alts.append((attrs.get('alt') or '').strip())
 
 
+def lost(target, place, pages):
+    "Why a link does not lead there, or None."
+    target = Path(os.path.normpath(target))
+    if target.is_dir(): target /= 'index.html'
+    if not target.exists(): return 'does not exist'
+    if place and target in pages and place not in pages[target].ids: return 'names no place in that page'
+
+
 def check_pages(site):
     "Every link leads to a place that exists, no page loads anything from another host, every picture has a text."
     pages = {p: Page(p.read_text(encoding='utf-8')) for p in site.rglob('*.html')}
@@ -143,22 +159,18 @@ def check_pages(site):
     for path, page in pages.items():
         for address in page.links + page.loads:
             url = urlsplit(address)
-            target = Path(os.path.normpath(path.parent/unquote(url.path))) if url.path else path
-            if target.is_dir(): target /= 'index.html'
+            if url.scheme == 'data': continue
             if url.scheme or url.netloc:
-                if address in page.loads and url.scheme != 'data': why = 'is loaded from another host'
-                else: why = any(host in address for host in (CFG.doc_host, CFG.git_url)) and 'leads nowhere'
-            elif not target.exists(): why = 'does not exist'
-            else:
-                place = unquote(url.fragment)
-                why = place and target in pages and place not in pages[target].ids and 'names no place'
+                ours = any(host in address for host in (CFG.doc_host, CFG.git_url))
+                why = 'is loaded from another host' if address in page.loads else ours and 'leads nowhere'
+            else: why = lost(path.parent/unquote(url.path) if url.path else path, unquote(url.fragment), pages)
             if why: problems.append(f'{path.relative_to(site)}: {address} {why}')
     for path in (site/'site_libs').rglob('*.css'):
         loaded = re.findall(r'(?:@import\s*|url\()["\']?(https?:[^)"\']+)', path.read_text(encoding='utf-8'))
         problems += [f'{path.relative_to(site)}: loads {address}' for address in loaded]
     if problems: sys.exit('\n'.join(sorted(set(problems))))
     pictures = sum(len(p.alts) for p in pages.values())
-    print(f'{len(pages)} pages: all links lead somewhere, nothing is from another host, {pictures} pictures are described')
+    print(f'{len(pages)} pages: links and pictures are whole, nothing is from another host, {pictures} pictures')
 
 
 def main():
