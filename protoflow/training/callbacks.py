@@ -12,13 +12,14 @@ from pathlib import Path
 from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
-from ..core.checks import nonfinite_layer
+from ..core.checks import all_finite, nonfinite_layer
 from .checkpoints import checkpoints, save_training
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #ea6071bb
 class StopTraining(Exception):
     "Raised by a callback to end a training in good order."
 
+# %% ../../nbs/5_training/04_callbacks.ipynb #ea6071bc
 class Callback:
     "Something to do at certain moments of a training."
     order = 0
@@ -34,21 +35,25 @@ class Callback:
 class Progress(Callback):
     "One bar that counts steps, with the last validation beside it."
     def before_fit(self, learner):
-        self.bar = tqdm(total=learner.n_epochs*learner.steps_per_epoch, initial=learner.n_steps, desc='training', unit='step', disable=learner.rank > 0)
+        self.bar = tqdm(total=learner.n_epochs*learner.steps_per_epoch, initial=learner.n_steps, desc='training',
+                        unit='step', disable=learner.rank > 0)
     def after_step(self, learner): self.bar.update()
     def after_epoch(self, learner):
         h = learner.history[-1]
-        self.bar.set_postfix(epoch=h['epoch'], loss=f'{h["train_loss"]:.3f}', valid_accuracy=f'{h["valid_accuracy"]:.3f}')
+        scores = dict(loss=h['train_loss'], valid_accuracy=h['valid_accuracy'])
+        self.bar.set_postfix(epoch=h['epoch'], **{name: f'{score:.3f}' for name,score in scores.items()})
     def after_fit(self, learner): self.bar.close()
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #84feb04b
 class EMA(Callback):
     "Exponential moving average of weights and batch-norm statistics, by torch's `AveragedModel`."
-    def __init__(self, decay:float=0.999): # share of the old average that is kept in each step, at most, in [0,1); 0.995 looks back some 200 steps
+    def __init__(self, decay:float=0.999): # share of the average kept in a step, in [0,1); 0.995: some 200 steps
         if not 0 <= decay < 1: raise ValueError(f'decay {decay}: expected a number in [0,1), such as 0.999')
         self.decay, self.average, self.loaded = decay, None, None
     def before_fit(self, learner):
-        def move(average, now, t): get_ema_multi_avg_fn(min(self.decay, (1+t.item())/(10+t.item())))(average, now, t)
+        def move(average, now, t):
+            decay = min(self.decay, (1+t.item())/(10+t.item()))       # an average of few steps forgets its start faster
+            get_ema_multi_avg_fn(decay)(average, now, t)
         self.average = AveragedModel(learner.model, multi_avg_fn=move, use_buffers=True)
         if self.loaded is not None: self.average.load_state_dict(self.loaded)
         learner.evaluated = self.average.module
@@ -68,7 +73,8 @@ class Checkpoints(Callback):
                  n_best:int=2, # kept for their score
                  best_by:str='valid_nll'): # entry of the history; lower is better
         if every is not None and every < 1: raise ValueError(f'every {every}: expected at least 1 step')
-        self.folder, self.every, self.n_best, self.best_by, self.scores = Path(folder), every, n_best, best_by, {}
+        self.folder, self.every, self.n_best, self.best_by = Path(folder), every, n_best, best_by
+        self.scores = {}
     def after_step(self, learner):
         if self.every and learner.n_steps%self.every == 0: self.save(learner)
     def after_epoch(self, learner):
@@ -83,7 +89,8 @@ def save(self:Checkpoints, learner):
     "Write a checkpoint now, and delete those that are neither of the newest two nor of the best."
     if learner.rank > 0: return
     average = None if learner.evaluated is learner.model else learner.evaluated
-    save_training(learner.model, self.folder, learner.n_steps, learner.state(), learner.history[-1] if learner.history else None, average)
+    metrics = learner.history[-1] if learner.history else None
+    save_training(learner.model, self.folder, learner.n_steps, learner.state(), metrics, average)
     keep = {p.name for p in checkpoints(self.folder)[-2:]} | set(self.best())
     for p in checkpoints(self.folder):
         if p.name not in keep: shutil.rmtree(p)
@@ -105,11 +112,13 @@ class JSONHistory(Callback):
         part.write_text(''.join(json.dumps(h) + '\n' for h in learner.history))
         os.replace(part, self.path)
 
+# %% ../../nbs/5_training/04_callbacks.ipynb #07c2c7e9
 class TensorBoard(Callback):
     "Writes every number of the history for TensorBoard."
     def __init__(self, folder): # of the event files
         try: from torch.utils.tensorboard import SummaryWriter
-        except ImportError as e: raise ValueError("TensorBoard is not installed: pip install 'protoflow[tensorboard]'") from e
+        except ImportError as e:
+            raise ValueError("TensorBoard is not installed: pip install 'protoflow[tensorboard]'") from e
         self.writer, self.folder = SummaryWriter, folder
     def before_fit(self, learner): self.writer = self.writer(self.folder) if learner.rank == 0 else None
     def after_epoch(self, learner):
@@ -129,8 +138,12 @@ class FiniteGuard(Callback):
     def on_nonfinite(self, learner):
         self.n += 1
         if self.n < self.patience: return
-        layer = nonfinite_layer(learner.model, *learner.inputs) or next((f'{n} (gradient)' for n,p in learner.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()), 'the loss')
-        raise FloatingPointError(f'{self.n} steps in a row were not finite, at step {learner.n_steps} beginning with {layer}: try a lower learning rate, a longer warm-up or stronger clipping')
+        model = learner.model
+        gradients = [name for name,p in model.named_parameters() if p.grad is not None and not all_finite(p.grad)]
+        gradient = f'{gradients[0]} (gradient)' if gradients else 'the loss'
+        raise FloatingPointError(f'{self.n} steps in a row were not finite, at step {learner.n_steps} beginning with '
+                                 f'{nonfinite_layer(model, *learner.inputs) or gradient}: '
+                                 'try a lower learning rate, a longer warm-up or stronger clipping')
     def state(self): return self.n
     def load_state(self, state): self.n = state
 
@@ -143,7 +156,8 @@ class EarlyStop(Callback):
         self.patience, self.by = patience, by
     def after_epoch(self, learner):
         values = [h[self.by] for h in learner.history]
-        if len(values) - 1 - values.index(min(values)) >= self.patience: raise StopTraining(f'{self.by} has not improved for {self.patience} epochs')
+        since_best = len(values) - 1 - values.index(min(values))
+        if since_best >= self.patience: raise StopTraining(f'{self.by} has not improved for {self.patience} epochs')
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #e10fd953
 class LivePlot(Callback):

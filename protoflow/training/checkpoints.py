@@ -25,9 +25,11 @@ def to_files(tree, # dicts, lists, tuples, numbers, strings, None, tensors
         if isinstance(v, dict): return {'dict': [[k, split(u)] for k,u in v.items()]}
         if isinstance(v, (list, tuple)): return {type(v).__name__: [split(u) for u in v]}
         if v is None or isinstance(v, (bool, int, float, str)): return {'plain': v}
-        raise ValueError(f'a {type(v).__name__} in the state of a training: expected dicts, lists, tuples, numbers, strings, None and tensors')
+        raise ValueError(f'a {type(v).__name__} in the state of a training: expected dicts, lists, tuples, numbers, '
+                         'strings, None and tensors')
     return split(tree), tensors
 
+# %% ../../nbs/5_training/03_checkpoints.ipynb #fa2d1075
 def from_files(tree:dict, tensors:dict): # what `to_files` returned
     "The tree that `to_files` was given."
     (kind, v), = tree.items()
@@ -54,6 +56,7 @@ def save_training(model:ProtoFlow, # to save
     write_atomically(path, write)
     return path
 
+# %% ../../nbs/5_training/03_checkpoints.ipynb #90ff8d6e
 def checkpoints(folder # of all checkpoints of a training
                ) -> list: # of paths
     "The checkpoints in a folder, oldest first."
@@ -66,9 +69,12 @@ def load_training(path # of a checkpoint that `save_training` wrote
     path = Path(path)
     try:
         check_folder(path)
-        if not (path/'training.json').is_file(): raise ValueError(f'{path}: holds a model but no training.json; expected the checkpoint of a training, such as checkpoints/step-… in a run folder')
+        if not (path/'training.json').is_file():
+            raise ValueError(f'{path}: holds a model but no training.json; expected the checkpoint of a training, '
+                             'such as checkpoints/step-… in a run folder')
         state = from_files(json.loads((path/'training.json').read_text()), load_file(path/'training.safetensors'))
         return state.pop('weights', None) or load_file(path/'model.safetensors'), state
     except ValueError as e:
         earlier = [p for p in checkpoints(path.parent) if p.name < path.name]
-        raise ValueError(f'{e}. ' + (f'The checkpoint before it is {earlier[-1]}' if earlier else 'There is none before it')) from e
+        before = f'The checkpoint before it is {earlier[-1]}' if earlier else 'There is none before it'
+        raise ValueError(f'{e}. {before}') from e

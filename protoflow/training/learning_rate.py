@@ -24,12 +24,14 @@ def smoothed(losses:list, # of the steps
         out.append(total/weight)
     return out
 
+# %% ../../nbs/5_training/06_learning_rate.ipynb #50f4c9c6
 def exploded(losses:list # of the steps so far
             ) -> bool:
     "True if the last loss is not finite, or the smoothed ones have risen by three times the least of them."
     s = smoothed(losses)
     return not math.isfinite(losses[-1]) or s[-1] > min(s) + 3*max(1, abs(min(s)))
 
+# %% ../../nbs/5_training/06_learning_rate.ipynb #50f4c9c7
 def suggest_rate(rates:list, losses:list # of the steps
                 ) -> float: # None if the loss never fell
     "The rate with the least smoothed loss, divided by √10."
@@ -47,14 +49,14 @@ class RateTest:
     gmm_suggestion:float # rate of the mixtures that goes with it
     of:str = 'flow'     # whose rates: 'flow' or 'mixtures'
 
+# %% ../../nbs/5_training/06_learning_rate.ipynb #fa2515d0
 def _copy_for_test(learner):
     "A learner with weights and optimizer of its own, and nobody who watches."
     twin = copy.copy(learner)
-    twin.model, twin.opt = copy.deepcopy((learner.model, learner.opt))      # in one go: the optimizer's parameters are the model's
+    twin.model, twin.opt = copy.deepcopy((learner.model, learner.opt))      # in one go: they share parameters
     twin.callbacks, twin.compiled = [], False
     twin.begin(1, 0)
-    twin.model.train()
-    if twin.trainable == 'gmm': twin.model.flow.eval()
+    twin.training_mode()
     return twin
 
 def _endless(dl, learner):
@@ -70,22 +72,27 @@ def lr_find(self:Learner, low:float=1e-5, # first rate of the flow
             n_steps:int=100, # at most
            ) -> RateTest:
     "How the loss answers to a growing rate, on a copy: weights, optimizer and random states stay as they are."
-    if not 0 < low < high: raise ValueError(f'rates from {low} to {high}: expected two positive numbers, the smaller first')
+    if not 0 < low < high:
+        raise ValueError(f'rates from {low} to {high}: expected two positive numbers, the smaller first')
     if n_steps < 2: raise ValueError(f'n_steps {n_steps}: expected at least 2')
-    if self.world_size > 1: raise ValueError(f'lr_find in {self.world_size} processes: look for the rate in one, with the same batch size')
-    order, base, rates, losses = self.dls.train.order.get_state(), self.opt.param_groups[0]['base_lr'], [], []
+    if self.world_size > 1:
+        raise ValueError(f'lr_find in {self.world_size} processes: look for the rate in one, with the same batch size')
+    order, groups, rates, losses = self.dls.train.order.get_state(), self.opt.param_groups, [], []
+    base = groups[0]['base_lr']
     try:
         with torch.random.fork_rng():
             twin = _copy_for_test(self)
             for t,(x,y) in zip(range(n_steps), _endless(self.dls.train, self)):
                 rates.append(low*(high/low)**(t/(n_steps-1)))
-                twin.rate_factor, twin.sums = lambda: rates[-1]/base, {}
+                twin.rate_factor = lambda: rates[-1]/base
+                twin.sums = {}
                 twin.step(x.to(self.device), y.to(self.device))
                 losses.append(twin.sums.get('loss', math.nan))
                 if exploded(losses): break
     finally: self.dls.train.order.set_state(order)
     found = suggest_rate(rates, losses)
-    return RateTest(rates, losses, found, found and found*self.opt.param_groups[-1]['base_lr']/base, 'mixtures' if self.trainable == 'gmm' else 'flow')
+    for_mixtures = found and found*groups[-1]['base_lr']/base
+    return RateTest(rates, losses, found, for_mixtures, 'mixtures' if self.trainable == 'gmm' else 'flow')
 
 # %% ../../nbs/5_training/06_learning_rate.ipynb #f429c90e
 @patch
@@ -95,7 +102,8 @@ def plot(self:RateTest): # Figure
     ax.plot(self.rates, self.losses, '.', ms=3, color='#7F7F7F', label='each step')
     s = [v if math.isfinite(v) else math.nan for v in smoothed(self.losses)]
     ax.plot(self.rates, s, color=class_color(0), label='smoothed')
-    if self.suggestion: ax.axvline(self.suggestion, color=class_color(3), ls='--', lw=1, label=f'suggested: {self.suggestion:.1e}')
+    if self.suggestion:
+        ax.axvline(self.suggestion, color=class_color(3), ls='--', lw=1, label=f'suggested: {self.suggestion:.1e}')
     ax.set(xscale='log', xlabel=f'learning rate of the {self.of}', ylabel='loss (nats and bits/dim, added)')
     low = min([v for v in self.losses if math.isfinite(v)], default=None)
     if low is not None: ax.set_ylim(low - 0.3, 2*s[0] - low + 0.3)     # what explodes leaves the figure

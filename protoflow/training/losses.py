@@ -52,6 +52,7 @@ def consistency_ramp(epoch:int, # now
     "Weight of the consistency loss, linear in the epoch."
     return min(1., max(0., (epoch-start+1)/rampup))
 
+# %% ../../nbs/5_training/01_losses.ipynb #446e5c46
 def consistency_loss(out:ProtoFlowOutput, # what the model said of one view
                      predicted:Tensor, # (B,) what it predicts for another view
                      n_dims:int, # M = C·H·W
@@ -105,7 +106,7 @@ def _mean_affinity(loc, log_scale, weight, grads): # (Y,K,D), (Y,K,D), (Y,K,K) o
 
 # %% ../../nbs/5_training/01_losses.ipynb #fff97165
 class _MeanAffinity(torch.autograd.Function):
-    "`_mean_affinity` with gradients found on the way forward and given away on the way back; a second way back finds them anew."
+    "`_mean_affinity`, whose gradients are found on the way forward; a second way back finds them anew."
     @staticmethod
     def forward(ctx, loc, log_scale, weight):
         ctx.save_for_backward(loc, log_scale, weight)
@@ -118,18 +119,20 @@ class _MeanAffinity(torch.autograd.Function):
             ctx.grads = [torch.zeros_like(p) for p in ctx.saved_tensors[:2]]
             _mean_affinity(*ctx.saved_tensors, ctx.grads)
         grads, ctx.grads = ctx.grads, ()
-        if g.is_cuda or g != 1: grads = [d.mul_(g) for d in grads]       # a loss of weight 1 saves a pass over the memory
+        if g.is_cuda or g != 1: grads = [d.mul_(g) for d in grads]       # a loss of weight 1 saves this pass
         return *grads, None
 
 # %% ../../nbs/5_training/01_losses.ipynb #a1393ca1
 def _full_affinity(loc, L): # (Y,K,D), (Y,K,D,D)
     "1-H² of all pairs (Y,K,K) with full covariances; for D small enough to have such covariances."
-    D, cov = loc.shape[2], L @ L.mT
-    mean = torch.linalg.cholesky((cov[:,:,None] + cov[:,None])/2)                                       # (Y,K,K,D,D)
-    v = torch.linalg.solve_triangular(mean, (loc[:,:,None] - loc[:,None])[...,None], upper=False)[...,0]
-    log_det = L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return ((0.5*(log_det[:,:,None] + log_det[:,None]) - mean.diagonal(dim1=-2, dim2=-1).log().sum(-1) - v.square().sum(-1)/8)/D).exp()
+    def log_det(factor): return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    cov, delta = L @ L.mT, loc[:,:,None] - loc[:,None]
+    mean = torch.linalg.cholesky((cov[:,:,None] + cov[:,None])/2)                              # (Y,K,K,D,D)
+    v = torch.linalg.solve_triangular(mean, delta[...,None], upper=False)[...,0]
+    volumes = 0.5*(log_det(L)[:,:,None] + log_det(L)[:,None]) - log_det(mean)
+    return ((volumes - v.square().sum(-1)/8)/loc.shape[2]).exp()
 
+# %% ../../nbs/5_training/01_losses.ipynb #a1393ca2
 def diversity_loss(mixture:Mixture) -> Tensor: # scalar, from -1 (all far apart) to 0 (all the same)
     "Minus the squared Hellinger distance between prototypes of a class: mean over its pairs, then over classes."
     active, loc = mixture.active, mixture.loc

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm.auto import tqdm
 from ..core.noise import derived_seed
+from ..core.calibration import calibration
 from ..core.devices import rank_and_world_size
 
 # %% ../../nbs/5_training/02_metrics.ipynb #64365d63
@@ -23,11 +24,11 @@ def collect(model, # ProtoFlow
             progress:bool=False, # show a bar?
            ) -> tuple[Tensor,Tensor]: # log p(x|y) (N,Y) nats, labels (N,)
     "log p(x|y) of every image of a data set, on the CPU; several processes share the batches and all get the whole."
-    device, (rank, world_size), rows = model.device, rank_and_world_size(), {}
+    (rank, world_size), rows = rank_and_world_size(), {}
     for i,(x,y) in enumerate(tqdm(dl, 'evaluating', leave=False, disable=not progress)):
         if i%world_size != rank: continue
-        g = torch.Generator(device).manual_seed(derived_seed(seed, i))
-        rows[i] = model.evaluate_batch(x.to(device), n_samples, g).cpu(), y
+        g = torch.Generator(model.device).manual_seed(derived_seed(seed, i))
+        rows[i] = model.evaluate_batch(x.to(model.device), n_samples, g).cpu(), y
     if world_size > 1:
         parts = [None]*world_size
         dist.all_gather_object(parts, rows)
@@ -42,14 +43,16 @@ def scores(log_prob:Tensor, # (N,Y) log p(x|y), nats
            log_p:Tensor=None, # (N,Y) log probability of each class; default: from `log_prob`
           ) -> dict: # metric → float; class_accuracy → list of Y, None where a class has no image
     "Accuracy, NLL, Brier score, calibration and bits/dim from class log densities."
-    from torchmetrics.functional.classification import multiclass_calibration_error   # here, since it takes two seconds to import
-    N, Y = log_prob.shape
-    log_p, bits = log_prob.log_softmax(1) if log_p is None else log_p, n_dims*math.log(2)
+    (N, Y), bits = log_prob.shape, n_dims*math.log(2)
+    if log_p is None: log_p = log_prob.log_softmax(1)
+    proba = log_p.exp()
     right = (log_p.argmax(1) == y).double()
-    ece, mce = (multiclass_calibration_error(log_p.exp(), y, Y, n_bins=15, norm=norm).item() for norm in ('l1','max'))
-    return dict(accuracy=right.mean().item(), top5=(log_p.topk(min(5, Y)).indices == y[:,None]).any(1).double().mean().item(),
-                nll=0.-log_p.gather(1, y[:,None]).mean().item(), brier=(log_p.exp() - torch.eye(Y)[y]).square().sum(1).mean().item(), ece=ece, mce=mce,
-                bpd=-(log_prob.logsumexp(1) - math.log(Y)).mean().item()/bits, bpd_best_class=-log_prob.amax(1).mean().item()/bits,
+    among_five = (log_p.topk(min(5, Y)).indices == y[:,None]).any(1).double()
+    calibrated = calibration(proba.amax(1), right)
+    return dict(accuracy=right.mean().item(), top5=among_five.mean().item(),
+                nll=0.-log_p.gather(1, y[:,None]).mean().item(), brier=(proba - torch.eye(Y)[y]).square().sum(1).mean().item(),
+                ece=calibrated.ece, mce=calibrated.mce, bpd=-(log_prob.logsumexp(1) - math.log(Y)).mean().item()/bits,
+                bpd_best_class=-log_prob.amax(1).mean().item()/bits,
                 class_accuracy=[right[y == c].mean().item() if (y == c).any() else None for c in range(Y)], n_images=N)
 
 # %% ../../nbs/5_training/02_metrics.ipynb #c2800338
@@ -63,12 +66,13 @@ def evaluate(model, # ProtoFlow
     log_prob, y = collect(model, dl, n_samples, seed, progress)
     return scores(log_prob, y, math.prod(dl[0][0].shape))
 
+# %% ../../nbs/5_training/02_metrics.ipynb #c2800339
 @torch.no_grad()
 def roundtrip_exact(model, # ProtoFlow
                     dl, # batches of images and labels
                     seed:int=0, # of the noise
                    ) -> bool:
     "True if decoding its encoding returns every pixel of every image."
-    device = model.device
-    g = torch.Generator(device).manual_seed(seed)
-    return all(torch.equal(model.flow.decode(model.flow.encode(x.to(device), g)).cpu(), x.long()) for x,_ in dl)
+    g = torch.Generator(model.device).manual_seed(seed)
+    def back(x): return model.flow.decode(model.flow.encode(x.to(model.device), g)).cpu()
+    return all(torch.equal(back(x), x.long()) for x,_ in dl)
