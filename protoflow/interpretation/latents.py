@@ -8,17 +8,18 @@ __all__ = ['mix_latents', 'LatentPath', 'interpolate_latents', 'interpolate_imag
            'plot_coordinates', 'LatentMap', 'latent_map', 'show_map']
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #27d958ca
-import math
 from dataclasses import dataclass
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 from torch.utils.data import Subset
-from ..core.checks import check_images
+from ..core.checks import check_choice, check_images
 from ..core.figures import class_color, figure, show_grid
 from ..core.noise import normal_log_prob
 from ..flows.denseflow import Latents
 from .prototypes import factored_source, prototype_order
+from ..prototypes.densities import diagonal_log_normal
 from ..prototypes.mixture import over_prototypes
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #a7326099
@@ -27,11 +28,15 @@ def mix_latents(a:Tensor, b:Tensor, # (1,...) the ends
                 path:str='linear', # or 'spherical'
                ) -> Tensor: # (n,...)
     "Points on the way from `a` to `b`; the ends are exact."
-    if path not in ('linear', 'spherical'): raise ValueError(f"path {path!r}: expected 'linear' or 'spherical'")
+    check_choice('path', path, ('linear', 'spherical'))
     t = t.to(a).view(-1, *[1]*(a.ndim - 1))
     u, v = 1 - t, t
-    theta = torch.acos((torch.nn.functional.cosine_similarity(a.flatten(1), b.flatten(1)).clamp(-1, 1)))[0]
-    if path == 'spherical' and theta.sin() > 1e-6 and a.any() and b.any(): u, v = (torch.sin(w*theta)/torch.sin(theta) for w in (u, v))
+    cosine = F.cosine_similarity(a.flatten(1), b.flatten(1))
+    theta = torch.acos(cosine.clamp(-1, 1))[0]
+    has_angle = theta.sin() > 1e-6 and a.any() and b.any()
+    if path == 'spherical' and has_angle:
+        u = torch.sin((1 - t)*theta)/torch.sin(theta)
+        v = torch.sin(t*theta)/torch.sin(theta)
     return u*a + v*b
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #600a3c89
@@ -45,21 +50,24 @@ class LatentPath:
 
 @torch.no_grad()
 def _walk(model, z, factored, t) -> LatentPath: # z (n,C',h,w), factored: list of (n,c,h,w)
-    class_log_prob = model.mixture.class_log_prob(z)
+    proba = model.mixture.class_log_prob(z).softmax(1)
     density = model.mixture.log_prob(z) + sum(map(normal_log_prob, factored))
-    return LatentPath(model.flow.decode(Latents(z, factored, None)).cpu(), t.cpu(), class_log_prob.softmax(1).cpu(), density.cpu())
+    images = model.flow.decode(Latents(z, factored, None))
+    return LatentPath(images.cpu(), t.cpu(), proba.cpu(), density.cpu())
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #28390b82
 def interpolate_latents(model, # ProtoFlow
                         a:Latents, b:Latents, # of one image each
-                        n=8, # pictures, the ends among them; or places (n,) between 0, which is `a`, and 1, which is `b`
-                        z_path:str='spherical', factored_path:str='spherical', # of `z`, and of the factored part: or 'linear'
+                        n=8, # pictures, the ends among them; or places (n,) from 0, at `a`, to 1, at `b`
+                        z_path:str='spherical', factored_path:str='spherical', # of `z`, of the rest; or 'linear'
                        ) -> LatentPath:
     "The way from one latent to another."
     if not isinstance(n, Tensor) and n < 2: raise ValueError(f'n {n}: expected at least the 2 ends')
     t = n.double() if isinstance(n, Tensor) else torch.linspace(0, 1, n, dtype=torch.double)
-    return _walk(model, mix_latents(a.z, b.z, t, z_path), [mix_latents(f, h, t, factored_path) for f,h in zip(a.factored, b.factored)], t)
+    factored = [mix_latents(start, end, t, factored_path) for start,end in zip(a.factored, b.factored)]
+    return _walk(model, mix_latents(a.z, b.z, t, z_path), factored, t)
 
+# %% ../../nbs/6_interpretation/02_latents.ipynb #4f0a92d6
 def interpolate_images(model, # ProtoFlow
                        x:Tensor, # (2,C,H,W) integers: the ends
                        n:int=8, # pictures, the ends among them
@@ -67,41 +75,54 @@ def interpolate_images(model, # ProtoFlow
                        **paths, # `z_path`, `factored_path`: as in `interpolate_latents`
                       ) -> LatentPath:
     "The way from one image to another; the first and the last picture are these images, bit for bit."
-    c, device = model.config.flow, model.device
+    c = model.config.flow
     check_images(x, (c.channels, c.height, c.width), c.n_levels)
     if len(x) != 2: raise ValueError(f'{len(x)} images: expected the 2 ends, as one tensor (2,C,H,W)')
-    ends = model.flow.encode(x.to(device), torch.Generator(device).manual_seed(seed))
+    ends = model.flow.encode(x.to(model.device), torch.Generator(model.device).manual_seed(seed))
     return interpolate_latents(model, ends[0], ends[1], n, **paths)
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #29f191cf
 @torch.no_grad()
 def _start(model, start, ds=None, near=None, seed=0): # start: (y, k), or an image (C,H,W)
-    "Latent, factored part and prototype of a prototype's mean, or of an image and its most likely prototype."
-    device, (Y, K) = model.device, model.mixture.active.shape
-    g = torch.Generator(device).manual_seed(seed)
+    "Latents of an image and its most likely prototype; or of the mean of a prototype, and that prototype."
+    generator = torch.Generator(model.device).manual_seed(seed)
     if isinstance(start, Tensor):
-        latents = model.flow.encode(start[None].to(device), g)
-        lp = model.mixture.component_log_prob(latents.z)
-        y = over_prototypes(lp, model.mixture.likelihood)[0].argmax().item()
-        return latents.z, latents.factored, (y, lp[0,y].argmax().item())
+        latents = model.flow.encode(start[None].to(model.device), generator)
+        lp = model.mixture.component_log_prob(latents.z)[0]
+        y = over_prototypes(lp, model.mixture.likelihood).argmax().item()
+        return latents, (y, lp[y].argmax().item())
     y, k = start
-    if not (0 <= y < Y and 0 <= k < K and model.mixture.active[y,k]): raise ValueError(f'prototype {k} of class {y}: expected one of {dict(enumerate(prototype_order(model)))}')
+    order = prototype_order(model)
+    if not 0 <= y < len(order) or k not in order[y]:
+        raise ValueError(f'prototype {k} of class {y}: expected one of {dict(enumerate(order))}')
+    which = torch.tensor([y*model.mixture.active.shape[1] + k])
+    fill = factored_source(model, which, ds, generator=generator, near=near)
     z = model.mixture.prototypes[y,k].view(1, *model.flow.latent_shape).double()
-    return z, model.flow.fill_factored(z, factored_source(model, torch.tensor([y*K+k]), ds, None, 1., g, near)), (y, k)
+    return Latents(z, model.flow.fill_factored(z, fill), None), (y, k)
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #56d02dd6
 def interpolate_prototypes(model, # ProtoFlow
                            a:tuple, b:tuple, # (class number, prototype number): the ends
                            n:int=8, # pictures, the ends among them
                            ds=None, # ImageData; the nearest images lend their factored part; default: zeros
-                           near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
+                           near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned; default: found here
                            seed:int=0, # of the flow's noise
                            z_path:str='linear', # or 'spherical'
                            **paths, # `factored_path`: as in `interpolate_latents`
                           ) -> LatentPath:
     "The way from the mean of one prototype to that of another."
-    ends = [_start(model, e, ds, near, seed) for e in (a, b)]
-    return interpolate_latents(model, *(Latents(z, f, None) for z,f,_ in ends), n, z_path, **paths)
+    ends = [_start(model, end, ds, near, seed)[0] for end in (a, b)]
+    return interpolate_latents(model, *ends, n, z_path, **paths)
+
+# %% ../../nbs/6_interpretation/02_latents.ipynb #d3f6207b
+def _name_classes(axs, path, names, above): # above: do names fit there?
+    "Above each picture how probable its class is, and its name, or that below the first picture of the class."
+    proba, top = path.proba.max(1)
+    top = top.tolist()
+    for ax,p,y,before in zip(axs, proba, top, [None, *top]):
+        style = dict(color=class_color(y), fontsize=7)
+        ax.set_title(f'{names[y]} {p:.0%}' if above else f'{p:.0%}', pad=2, **style)
+        if not above and y != before: ax.text(0, -0.04, names[y], va='top', transform=ax.transAxes, **style)
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #5766cfda
 def show_paths(model, # ProtoFlow
@@ -110,17 +131,17 @@ def show_paths(model, # ProtoFlow
                scale:float=0.45, # inches for an image
               ): # Figure
     "A row of pictures for each way, above each the most probable class there."
-    names, n = model.config.classes, len(next(iter(paths.values())).t)
-    long = max(map(len, names)) > 3         # names that do not fit above a picture
-    fig = show_grid([p.images for p in paths.values()], model.config.flow.n_levels, list(paths), scale=scale)
-    for i,p in enumerate(paths.values()):
-        before = None
-        for ax,t,proba in zip(fig.axes[i*n:], p.t, p.proba):
-            top = proba.argmax().item()
-            ax.set_title(((f'{t:+g}{unit}\n' if unit else f't={t:.3g}\n') if i == 0 else '') + (f'{proba[top]:.0%}' if long else f'{names[top]} {proba[top]:.0%}'), color=class_color(top), fontsize=7, pad=2)
-            if long and top != before: ax.text(0, -0.04, names[top], color=class_color(top), fontsize=7, va='top', transform=ax.transAxes)       # below the first picture of a class
-            before = top
-    fig.set_size_inches((scale + 0.04)*n + 0.12 + 0.075*max(map(len, paths)), (scale + 0.16 + 0.12*long)*len(paths) + 0.18)
+    names = model.config.classes
+    rows = list(paths.values())
+    fig = show_grid([p.images for p in rows], model.config.flow.n_levels, list(paths), scale=scale)
+    n = len(rows[0].t)
+    above = max(map(len, names)) <= 3         # longer names have no room above a picture
+    for i,p in enumerate(rows): _name_classes(fig.axes[i*n:(i+1)*n], p, names, above)
+    for ax,t in zip(fig.axes, rows[0].t):
+        place = f'{t:+g}{unit}' if unit else f't={t:.3g}'
+        ax.title.set_text(f'{place}\n{ax.get_title()}')
+    height = (scale + 0.16 + 0.12*(not above))*len(rows) + 0.18
+    fig.set_size_inches((scale + 0.04)*n + 0.12 + 0.075*max(map(len, paths)), height)
     return fig
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #9eac43af
@@ -128,8 +149,11 @@ def plot_density(paths:dict # name → `LatentPath`
                 ): # Figure
     "Log density of the latents along each way, relative to the straight line between its values at the ends."
     fig, ax = figure(size=(4,2.6))
-    for i,(name,p) in enumerate(paths.items()): ax.plot(p.t, p.log_prob - torch.lerp(p.log_prob[0], p.log_prob[-1], p.t.to(p.log_prob)), color=class_color(i), marker='o', ms=3, label=name)
-    ax.axhline(0, color='black', lw=0.6); ax.set(xlabel='t, share of the way', ylabel='log density, nats\nabove the ends')
+    for i,(name,p) in enumerate(paths.items()):
+        straight = torch.lerp(p.log_prob[0], p.log_prob[-1], p.t.to(p.log_prob))
+        ax.plot(p.t, p.log_prob - straight, color=class_color(i), marker='o', ms=3, label=name)
+    ax.axhline(0, color='black', lw=0.6)
+    ax.set(xlabel='t, share of the way', ylabel='log density, nats\nabove the ends')
     ax.legend(fontsize=7, frameon=False, loc='upper center', bbox_to_anchor=(0.5,-0.28), ncols=2)
     return fig
 
@@ -144,6 +168,7 @@ def class_separation(model # ProtoFlow
     v = (w*(mixture.scales.double()**2 + (mu - m[:,None])**2)).sum(1)
     return (m.var(0, correction=0)/v.mean(0)).view(model.flow.latent_shape).cpu()
 
+# %% ../../nbs/6_interpretation/02_latents.ipynb #b2c7504e
 def coordinate_name(model, # ProtoFlow
                     d:int, # number of a coordinate, 0..D-1
                    ) -> str:
@@ -157,17 +182,39 @@ def traverse(model, # ProtoFlow
              coordinate:int=None, # which moves, 0..D-1
              channel:int=None, # or all of a channel, 0..C'-1
              steps:tuple=(-3,-2,-1,0,1,2,3), # standard deviations of the prototype, or of the image's most likely one
-             **kwargs) -> LatentPath: # `ds`, `near`: who lends a prototype its factored part (default: zeros); `seed` of the noise
+             **kwargs) -> LatentPath: # `ds`, `near`: of a prototype's factored part (default: zeros); `seed`: of noise
     "What moving one coordinate or one channel of the latent does to a prototype or an image."
-    if (coordinate is None) == (channel is None): raise ValueError(f'coordinate {coordinate}, channel {channel}: expected exactly one of them')
+    if (coordinate is None) == (channel is None):
+        raise ValueError(f'coordinate {coordinate}, channel {channel}: expected exactly one of them')
     C, h, w = model.flow.latent_shape
-    i, n = (coordinate, C*h*w) if channel is None else (channel, C)
-    if not 0 <= i < n: raise ValueError(f'{"coordinate" if channel is None else "channel"} {i}: expected 0..{n-1}')
-    z, factored, (y, k) = _start(model, start, **kwargs)
-    moves, t = torch.zeros(n, C*h*w//n).to(z), torch.tensor(steps, dtype=torch.double)
-    moves[i] = 1
-    push = (moves.flatten()*model.mixture.scales[y,k].detach().to(z)).view(1, C, h, w)
-    return _walk(model, z + t.to(z).view(-1, 1, 1, 1)*push, [f.expand(len(t), -1, -1, -1) for f in factored], t)
+    name, i, n = ('coordinate', coordinate, C*h*w) if channel is None else ('channel', channel, C)
+    if not 0 <= i < n: raise ValueError(f'{name} {i}: expected 0..{n-1}')
+    latents, (y, k) = _start(model, start, **kwargs)
+    moved = torch.arange(C*h*w)//(C*h*w//n) == i          # one coordinate, or the h·w of a channel
+    push = model.mixture.scales[y,k].detach().to(latents.z)*moved.to(latents.z)
+    t = torch.tensor(steps, dtype=torch.double)
+    z = latents.z + t.to(latents.z).view(-1, 1, 1, 1)*push.view(1, C, h, w)
+    return _walk(model, z, [f.expand(len(t), -1, -1, -1) for f in latents.factored], t)
+
+# %% ../../nbs/6_interpretation/02_latents.ipynb #e57c19a0
+def _encoded(model, ds, seed):
+    "Latents (N,D), float64, and labels (N,) of all images."
+    z, y = zip(*model.latent_batches(ds, seed))
+    return torch.cat(z).flatten(1).double(), torch.cat(y)
+
+def _accuracy(mixture, lp, y): # lp: (N,Y,K) log densities, with weights
+    "Share of the images whose most likely class is theirs."
+    return (over_prototypes(lp, mixture.likelihood).argmax(1) == y).double().mean().item()
+
+def _marginal(mixture, z, keep): # z (N,D) float64, keep (n,)
+    "Log density (N,Y,K) of some coordinates under each prototype."
+    mean = mixture.means.detach().double()[...,keep]
+    if mixture.covariance == 'full':
+        L = mixture.cholesky.detach().double()[...,keep,:]
+        return MultivariateNormal(mean, L @ L.mT).log_prob(z[:,None,None,keep])
+    log_scale = mixture.scales.detach().double()[...,keep].log()
+    lp = diagonal_log_normal(z[:,keep,None], mean.flatten(0, 1), log_scale.flatten(0, 1), torch.double)
+    return lp.unflatten(1, mixture.active.shape)
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #f1e73998
 @torch.no_grad()
@@ -179,20 +226,9 @@ def accuracy_by_coordinates(model, # ProtoFlow
                            ) -> dict: # name → list of accuracies
     "Accuracy of the classifier that sees only the first coordinates of each order."
     mixture = model.mixture
-    z, y = (torch.cat(t) for t in zip(*((z.flatten(1).double(), y) for z,y in model.latent_batches(ds, seed))))
-    def accuracy(keep): return (over_prototypes(_marginal(mixture, z, keep.to(z.device)) + mixture.log_weights, mixture.likelihood).argmax(1) == y).double().mean().item()
+    z, y = _encoded(model, ds, seed)
+    def accuracy(keep): return _accuracy(mixture, _marginal(mixture, z, keep.to(z.device)) + mixture.log_weights, y)
     return {name: [accuracy(order[:n]) for n in counts] for name,order in orders.items()}
-
-def _marginal(mixture, z, keep): # z (N,D) float64, keep (n,)
-    "Log density (N,Y,K) of some coordinates under each prototype."
-    z, mu = z[:,keep], mixture.means.detach().double()[...,keep]
-    if mixture.covariance == 'full':
-        L = mixture.cholesky.detach().double()[...,keep,:]
-        return MultivariateNormal(mu, L @ L.mT).log_prob(z[:,None,None])
-    p, shape = mixture.scales.detach().double()[...,keep].pow(-2).flatten(0, 1), mixture.active.shape
-    m = mu.flatten(0, 1)
-    lp = z @ (p*m).T - 0.5*(z**2) @ p.T + 0.5*(p.log() - p*m**2 - math.log(2*math.pi)).sum(1)
-    return lp.unflatten(1, shape)
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #e3a2eb0d
 def plot_coordinates(result:dict, # what `accuracy_by_coordinates` returned
@@ -200,8 +236,10 @@ def plot_coordinates(result:dict, # what `accuracy_by_coordinates` returned
                     ): # Figure
     "Accuracy against the number of coordinates that the classifier sees."
     fig, ax = figure(size=(3.6,2.2))
-    for i,(name,acc) in enumerate(result.items()): ax.plot(counts, acc, color=class_color(i), marker='o', ms=3, label=name)
-    ax.set(xlabel='coordinates kept', ylabel='accuracy', ylim=(0,1.02)); ax.legend(fontsize=7, frameon=False)
+    for i,(name,acc) in enumerate(result.items()):
+        ax.plot(counts, acc, color=class_color(i), marker='o', ms=3, label=name)
+    ax.set(xlabel='coordinates kept', ylabel='accuracy', ylim=(0,1.02))
+    ax.legend(fontsize=7, frameon=False)
     return fig
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #9fd28c7c
@@ -220,32 +258,44 @@ class LatentMap:
 # %% ../../nbs/6_interpretation/02_latents.ipynb #94ec762f
 def _axes(X, y, how): # X (N,D), y (N,) arrays
     "The axes (2,D) of a map."
-    from sklearn.decomposition import PCA                                        # here, since they take a second to import
+    from sklearn.decomposition import PCA          # here, since they take a second to import
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    if how not in ('pca', 'lda'): raise ValueError(f"how {how!r}: expected 'pca' or 'lda'")
+    check_choice('how', how, ('pca', 'lda'))
     if how == 'pca': return torch.as_tensor(PCA(2).fit(X).components_)
     if len(set(y)) < 3: raise ValueError(f"{len(set(y))} classes: 'lda' needs at least 3 for a plane; use 'pca'")
-    return torch.linalg.qr(torch.as_tensor(LinearDiscriminantAnalysis().fit(X, y).scalings_[:,:2])).Q.T
+    directions = LinearDiscriminantAnalysis().fit(X, y).scalings_[:,:2]
+    return torch.linalg.qr(torch.as_tensor(directions)).Q.T
+
+def _shadow(mixture, axes): # axes (2,D)
+    "Covariance (Y,K,2,2) of each prototype on the plane of the axes."
+    if mixture.covariance == 'full': spread = axes @ mixture.cholesky.double().cpu()
+    else: spread = axes*mixture.scales.double().cpu()[:,:,None]
+    return spread @ spread.mT
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #e4bb1044
 @torch.no_grad()
 def latent_map(model, # ProtoFlow
                ds, # data set of (image, label)
                how:str='pca', # or 'lda'
-               n:int=2000, # images at most, drawn by lot
+               n:int=2000, # images at most, drawn at random
                seed:int=0, # of the draw and of the flow's noise
               ) -> LatentMap:
     "A plane through the latent space, and what lies on it."
-    which = torch.randperm(len(ds), generator=torch.Generator().manual_seed(seed))[:n].tolist()
-    z, y = (torch.cat(t).cpu() for t in zip(*((z.flatten(1).double(), y) for z,y in model.latent_batches(Subset(ds, which), seed))))
-    axes, mixture = _axes(z.numpy(), y.numpy(), how), model.mixture
-    mu, L = mixture.means.double().cpu(), mixture.cholesky.double().cpu() if mixture.covariance == 'full' else mixture.scales.double().cpu()
-    spread, centre = axes @ L if mixture.covariance == 'full' else axes*L[:,:,None], z.mean(0)
-    points, prototypes, covariance = (z - centre) @ axes.T, (mu - centre) @ axes.T, spread @ spread.mT
-    means = torch.stack([z[y == c].mean(0) for c in y.unique()])
-    lp = MultivariateNormal(prototypes, covariance).log_prob(points[:,None,None]) + mixture.log_weights.cpu()
-    right = [(over_prototypes(p, mixture.likelihood).argmax(1) == y).double().mean().item() for p in (lp, mixture.component_log_prob(z.to(mixture.loc.device)).cpu())]
-    return LatentMap(points, y, prototypes, covariance, axes, points.var(0)/z.var(0).sum(), (means @ axes.T).var(0)/means.var(0).sum(), tuple(right))
+    mixture = model.mixture
+    drawn = torch.randperm(len(ds), generator=torch.Generator().manual_seed(seed))[:n].tolist()
+    z, y = (t.cpu() for t in _encoded(model, Subset(ds, drawn), seed))
+    axes = _axes(z.numpy(), y.numpy(), how)
+    centre = z.mean(0)
+    points = (z - centre) @ axes.T
+    prototypes = (mixture.means.double().cpu() - centre) @ axes.T
+    covariance = _shadow(mixture, axes)
+    class_means = torch.stack([z[y == c].mean(0) for c in y.unique()])
+    share = points.var(0)/z.var(0).sum()
+    between = (class_means @ axes.T).var(0)/class_means.var(0).sum()
+    on_plane = MultivariateNormal(prototypes, covariance).log_prob(points[:,None,None]) + mixture.log_weights.cpu()
+    in_latent = mixture.component_log_prob(z.to(model.device)).cpu()
+    accuracy = _accuracy(mixture, on_plane, y), _accuracy(mixture, in_latent, y)
+    return LatentMap(points, y, prototypes, covariance, axes, share, between, accuracy)
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #bede42cf
 def show_map(model, # ProtoFlow
@@ -253,17 +303,21 @@ def show_map(model, # ProtoFlow
              ellipses:bool=True, # draw each prototype's standard deviation?
             ): # Figure
     "Images as dots, prototypes as numbered discs, in the colours of their classes."
-    from matplotlib.patches import Ellipse
+    turn = torch.linspace(0, 2*torch.pi, 200).double()
+    circle = torch.stack([turn.cos(), turn.sin()])                                                  # (2,200)
+    outlines = m.prototypes[...,None] + torch.linalg.cholesky(m.covariance) @ circle                # (Y,K,2,200)
     fig, ax = figure(size=(4,3))
     ax.scatter(*m.points.T, s=3, c=[class_color(y) for y in m.y], alpha=0.45, lw=0)
     for y,ks in enumerate(prototype_order(model)):
+        color = class_color(y)
         for k in ks:
-            at, (values, vectors) = m.prototypes[y,k].tolist(), torch.linalg.eigh(m.covariance[y,k])
-            angle = torch.rad2deg(torch.atan2(vectors[1,1], vectors[0,1])).item()
-            if ellipses: ax.add_patch(Ellipse(at, *(2*values.flip(0).sqrt()).tolist(), angle=angle, fill=False, ec=class_color(y), lw=0.6))
-            ax.plot(*at, 'o', ms=8, mfc=class_color(y), mec='white', mew=0.8)
+            at = m.prototypes[y,k].tolist()
+            if ellipses: ax.plot(*outlines[y,k], color=color, lw=0.6, zorder=1)
+            ax.plot(*at, 'o', ms=8, mfc=color, mec='white', mew=0.8)
             ax.text(*at, k, color='white', fontsize=6.5, weight='bold', ha='center', va='center_baseline')
-        ax.plot([], [], 'o', color=class_color(y), label=model.config.classes[y])
-    ax.set_aspect('equal'); ax.legend(fontsize=7, frameon=False, loc='center left', bbox_to_anchor=(1,0.5), handletextpad=0.1, ncols=1 + len(model.config.classes)//20)
+        ax.plot([], [], 'o', color=color, label=model.config.classes[y])
+    ax.set_aspect('equal')
     ax.set(xlabel=f'axis 1, {m.share[0]:.0%} of the variance', ylabel=f'axis 2, {m.share[1]:.0%} of the variance')
+    n_columns = 1 + len(model.config.classes)//20
+    ax.legend(fontsize=7, frameon=False, loc='center left', bbox_to_anchor=(1,0.5), handletextpad=0.1, ncols=n_columns)
     return fig

@@ -13,7 +13,9 @@ import math
 from dataclasses import dataclass
 from itertools import zip_longest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from ..core.checks import check_choice
 from ..core.figures import class_color, figure, show_grid, show_image
 from ..flows.denseflow import Latents
 from ..prototypes.mixture import over_prototypes
@@ -29,55 +31,71 @@ def prototype_name(k:int, # its number in its class, from 0
 def prototype_order(model # ProtoFlow
                    ) -> list: # for each class, a list of prototype numbers
     "The numbers of each class's prototypes, the heaviest first, without the pruned ones."
-    weights, active = model.mixture.weights.cpu(), model.mixture.active.cpu()
-    return [[k for k in w.argsort(descending=True, stable=True).tolist() if a[k]] for w,a in zip(weights, active)]
+    order = model.mixture.weights.cpu().argsort(descending=True, stable=True)
+    return [ks[active[ks]].tolist() for ks,active in zip(order, model.mixture.active.cpu())]
+
+def _heaviest(model, values): # values: (Y,K,...)
+    "Of each class's values those of its heaviest prototype (Y,...)."
+    return torch.stack([v[ks[0]] for v,ks in zip(values, prototype_order(model))])
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #aed76614
 def factored_source(model, # ProtoFlow
                     which:Tensor, # (n,) prototypes, numbered y·K + k
                     ds=None, # ImageData; where the nearest images are from
-                    factored:str=None, # 'zero', 'sample' or 'nearest'; default: 'nearest' if there is `ds`, else 'zero'
+                    factored:str=None, # 'zero', 'sample' or 'nearest'; default: 'nearest' with `ds`, else 'zero'
                     temperature:float=1., # times the factored part of the nearest images
                     generator:torch.Generator=None, # of the flow's noise
                     near:Tensor=None): # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
     "What `DenseFlow.decode` takes as the factored part, for these prototypes."
-    if factored not in (None, 'zero', 'sample', 'nearest'): raise ValueError(f"factored {factored!r}: expected 'zero', 'sample' or 'nearest'")
-    factored = factored or ('zero' if ds is None else 'nearest')
+    if factored is None: factored = 'zero' if ds is None else 'nearest'
+    check_choice('factored', factored, ('zero', 'sample', 'nearest'))
     if factored != 'nearest': return factored
     if ds is None: raise ValueError("factored 'nearest' needs images: pass the training data set as ds")
     if near is None: near = model.nearest_examples(ds)
-    x = ds.x[near[...,0].flatten()[which]].to(model.device)
-    latents = model.flow.encode(x, generator)
-    return Latents(latents.z, [temperature*f for f in latents.factored], latents.ldj)
+    lenders = ds.x[near[...,0].flatten()[which]]
+    lent = model.flow.encode(lenders.to(model.device), generator)
+    return Latents(lent.z, [temperature*f for f in lent.factored], lent.ldj)
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #4baca4b6
 def prototype_pictures(model, # ProtoFlow
                        ds=None, # ImageData; where the nearest images are from
                        seed:int=0, # of all noise
                        near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
-                       factored:str=None, # 'zero', 'sample' or 'nearest'; default: 'nearest' if there is `ds`, else 'zero'
+                       factored:str=None, # 'zero', 'sample' or 'nearest'; default: 'nearest' with `ds`, else 'zero'
                        temperature:float=1., # times the factored part
                        classes:list=None, # numbers of the Y classes to draw; default: all
                       ) -> Tensor: # (Y,K,C,H,W) int64
     "Every prototype's mean, decoded by the inverse; those of pruned prototypes mean nothing."
-    (Y, K), g = model.mixture.active.shape, torch.Generator(model.device).manual_seed(seed)
-    which = torch.arange(Y*K).view(Y, K)[list(range(Y)) if classes is None else classes].flatten()
-    fill = factored_source(model, which, ds, factored, temperature, g, near)
-    return model.decode(model.mixture.prototypes.flatten(0, 1)[which], factored=fill, temperature=temperature, generator=g).unflatten(0, (-1, K)).cpu()
+    generator = torch.Generator(model.device).manual_seed(seed)
+    Y, K = model.mixture.active.shape
+    numbers = torch.arange(Y*K).view(Y, K)
+    if classes is not None: numbers = numbers[list(classes)]
+    which = numbers.flatten()
+    means = model.mixture.prototypes.flatten(0, 1)[which]
+    fill = factored_source(model, which, ds, factored, temperature, generator, near)
+    images = model.decode(means, factored=fill, temperature=temperature, generator=generator)
+    return images.unflatten(0, (-1, K)).cpu()
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #cd5de1aa
-def _fit(fig, n_rows, n_cols, row_titles, scale, height): # height: inches that texts above and below need
-    "The figure, as large as images of `scale` inches and their row titles need."
-    label = max(len(line) for t in row_titles for line in t.split('\n'))
-    fig.set_size_inches((scale + 0.03)*n_cols + 0.12 + 0.075*label, (scale + 0.03)*n_rows + height)
+def _numbered(model, rows, titles, row_titles, scale, colors=None, margin=0.05): # titles: of each row; margin: inches
+    "`show_grid` with a line above each image, as large as images of `scale` inches and their texts need."
+    fig = show_grid(rows, model.config.flow.n_levels, row_titles, row_colors=colors, scale=scale)
+    n_cols = max(map(len, rows))
+    for i,line in enumerate(titles):
+        for ax,text in zip(fig.axes[i*n_cols:], line): ax.set_title(text, fontsize=6.5, color='#333', pad=2)
+    height = (scale + 0.03)*len(rows) + (0.13*len(titles) + margin)
+    longest = max(map(len, '\n'.join(row_titles).split('\n')))
+    fig.set_size_inches((scale + 0.03)*n_cols + 0.12 + 0.075*longest, height)
     return fig
 
-def _numbered(model, rows, titles, row_titles, scale, colors): # titles: a list of texts for each row
-    "`show_grid` with a line above each image."
-    fig, n = show_grid(rows, model.config.flow.n_levels, row_titles, row_colors=colors, scale=scale), max(map(len, rows))
-    for i,line in enumerate(titles):
-        for j,text in enumerate(line): fig.axes[i*n+j].set_title(text, fontsize=6.5, color='#333', pad=2)
-    return _fit(fig, len(rows), n, row_titles, scale, 0.13*len(titles) + 0.05)
+def _columns(model, columns, titles, names, scale, colors):
+    "`_numbered` with a column for each class, its name on top."
+    rows = list(zip_longest(*columns))
+    titles = zip_longest(*titles, fillvalue='')
+    fig = _numbered(model, rows, list(titles), ['']*len(rows), scale, margin=0.22)
+    for ax,name,color in zip(fig.axes, names, colors):
+        ax.text(0.5, 1 + 0.19/scale, name, color=color, fontsize=9, ha='center', transform=ax.transAxes)
+    return fig
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #3a157641
 def show_factored(model, # ProtoFlow
@@ -89,13 +107,14 @@ def show_factored(model, # ProtoFlow
                  ): # Figure
     "Each class's heaviest prototype, its factored part from each source in turn, and the image that lent it."
     if near is None: near = model.nearest_examples(ds, seed=seed)
-    first = [(y, ks[0]) for y,ks in enumerate(prototype_order(model))]
-    filled = [prototype_pictures(model, ds, seed, near, f, t) for f,t in (('zero',1.), ('sample',temperature/2), ('sample',temperature), ('nearest',1.))]
-    rows = [[x[y,k] for y,k in first] for x in filled]
-    rows.append([ds.x[near[y,k,0]] for y,k in first])
-    names = ['zeros', f'sampled, {temperature/2:g}', f'sampled, {temperature:g}', 'of the nearest', 'the nearest']
-    fig = _numbered(model, rows, [[prototype_name(k, model.config.classes[y]) for y,k in first]], names, scale, ['black']*5)
-    for (y,_),ax in zip(first, fig.axes): ax.title.set(color=class_color(y), fontsize=8)
+    half = temperature/2
+    sources = ('zero', 1.), ('sample', half), ('sample', temperature), ('nearest', 1.)
+    rows = [_heaviest(model, prototype_pictures(model, ds, seed, near, f, t)) for f,t in sources]
+    rows.append(ds.x[_heaviest(model, near)[:,0]])
+    row_titles = ['zeros', f'sampled, {half:g}', f'sampled, {temperature:g}', 'of the nearest', 'the nearest']
+    names = [prototype_name(ks[0], name) for ks,name in zip(prototype_order(model), model.config.classes)]
+    fig = _numbered(model, rows, [names], row_titles, scale)
+    for y,ax in enumerate(fig.axes[:len(names)]): ax.title.set(color=class_color(y), fontsize=8)
     return fig
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #92db645a
@@ -106,33 +125,34 @@ def show_prototypes(model, # ProtoFlow
                     classes:list=None, # numbers of the classes to draw; default: all
                     **kwargs, # `seed`, `factored`, `temperature`: see `prototype_pictures`
                    ): # Figure
-    "Every prototype, the heaviest of its class first, its number in the class and its weight above it; a row for each class, or a column where that is shorter and the names fit."
-    names, order, w = model.config.classes, prototype_order(model), model.mixture.weights.cpu()
-    classes = list(range(len(names)) if classes is None else classes)
-    images = [x[order[y]] for x,y in zip(prototype_pictures(model, ds, near=near, classes=classes, **kwargs), classes)]
-    titles, colors = [[f'k={k}, {w[y,k]:.0%}' for k in order[y]] for y in classes], [class_color(y) for y in classes]
-    names, depth = [names[y] for y in classes], max(map(len, images))
-    if not depth < len(classes) <= 10 or 0.08*max(map(len, names)) > scale: return _numbered(model, images, titles, names, scale, colors)
-    fig = _numbered(model, list(zip_longest(*images)), list(zip_longest(*titles, fillvalue='')), ['']*depth, scale, ['black']*depth)
-    for ax,name,color in zip(fig.axes, names, colors): ax.text(0.5, 1 + 0.19/scale, name, color=color, fontsize=9, ha='center', transform=ax.transAxes)
-    fig.set_figheight(fig.get_figheight() + 0.17)
-    return fig
-
+    "Every prototype, heaviest first, its number and weight above; a row for each class, or a column if names fit."
+    order, weights = prototype_order(model), model.mixture.weights.cpu()
+    if classes is None: classes = range(len(order))
+    pictures = prototype_pictures(model, ds, near=near, classes=classes, **kwargs)
+    images = [x[order[y]] for x,y in zip(pictures, classes)]
+    titles = [[f'k={k}, {weights[y,k]:.0%}' for k in order[y]] for y in classes]
+    names = [model.config.classes[y] for y in classes]
+    names_fit = 0.08*max(map(len, names)) <= scale
+    upright = names_fit and max(map(len, images)) < len(classes) <= 10
+    draw = _columns if upright else _numbered
+    return draw(model, images, titles, names, scale, [class_color(y) for y in classes])
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #0863bee6
 def prototype_samples(model, # ProtoFlow
                       n:int=8, # samples in each row
-                      y:int=None, # class whose prototypes are drawn from, one by one; default: each class, its prototypes by weight
+                      y:int=None, # class whose prototypes are drawn from, one by one; default: whole classes
                       temperature:float=0.7, # of all noise; 1 is the distribution as it is
                       truncation:float=None, # largest noise of a latent, standard deviations; default: no cut
                       seed:int=0, # of the samples
                       classes:list=None, # numbers of the classes to draw from; default: all
                      ) -> dict: # {prototype number, or class: (n,C,H,W) int64}
     "Images drawn from each prototype of a class, the heaviest first, or from each class."
-    if y is not None and not 0 <= y < len(model.config.classes): raise ValueError(f'class {y}: expected 0..{len(model.config.classes)-1}')
-    g = torch.Generator(model.device).manual_seed(seed)
-    which = {c: (c, None) for c in (range(len(model.config.classes)) if classes is None else classes)} if y is None else {k: (y, k) for k in prototype_order(model)[y]}
-    return {name: model.sample(c, n, k, temperature, g, truncation).cpu() for name,(c,k) in which.items()}
+    generator = torch.Generator(model.device).manual_seed(seed)
+    n_classes = len(model.config.classes)
+    def draw(c, k=None): return model.sample(c, n, k, temperature, generator, truncation).cpu()
+    if y is None: return {c: draw(c) for c in (range(n_classes) if classes is None else classes)}
+    if not 0 <= y < n_classes: raise ValueError(f'class {y}: expected 0..{n_classes-1}')
+    return {k: draw(y, k) for k in prototype_order(model)[y]}
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #b887e875
 def show_samples(model, # ProtoFlow
@@ -145,14 +165,19 @@ def show_samples(model, # ProtoFlow
                  classes:list=None, # numbers of the classes to draw from; default: all
                 ): # Figure
     "Images drawn from each class, or from each prototype of one class."
-    samples, levels = prototype_samples(model, n, y, temperature, truncation, seed, classes), model.config.flow.n_levels
+    samples = prototype_samples(model, n, y, temperature, truncation, seed, classes)
+    names = model.config.classes
     if y is None:
-        names = [model.config.classes[c] for c in samples]
-        return _fit(show_grid(list(samples.values()), levels, names, row_colors=[class_color(c) for c in samples], scale=scale), len(names), n, names, scale, 0.05)
-    means, names = prototype_pictures(model)[y], [f'{prototype_name(k, model.config.classes[y])}, {w:.0%}' for k,w in zip(samples, model.mixture.weights.cpu()[y,list(samples)])]
-    fig = show_grid([torch.cat([means[[k]], x]) for k,x in samples.items()], levels, names, ['mean'] + ['']*n, [class_color(y)]*len(samples), scale)
-    fig.suptitle(f'class {model.config.classes[y]}, temperature {temperature:g}' + (f', cut at {truncation:g} σ' if truncation else ''), fontsize=8)
-    return _fit(fig, len(samples), n+1, names, scale, 0.45)
+        colors = [class_color(c) for c in samples]
+        return _numbered(model, list(samples.values()), [], [names[c] for c in samples], scale, colors)
+    means, weights = prototype_pictures(model)[y], model.mixture.weights[y]
+    rows = [torch.cat([means[[k]], x]) for k,x in samples.items()]
+    row_titles = [f'{prototype_name(k, names[y])}, {weights[k]:.0%}' for k in samples]
+    fig = _numbered(model, rows, [], row_titles, scale, [class_color(y)]*len(rows), margin=0.45)
+    fig.axes[0].set_title('mean', fontsize=9)
+    cut = f', cut at {truncation:g} σ' if truncation else ''
+    fig.suptitle(f'class {names[y]}, temperature {temperature:g}{cut}', fontsize=8)
+    return fig
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #283e43d5
 @dataclass
@@ -166,6 +191,11 @@ class PrototypeSummary:
     farthest:Tensor   # (Y,K) index of the farthest image of its class
     distance:Tensor   # (Y,K,3) of these three, standard deviations; NaN if there is none
 
+def _check_every_class(y, n_classes):
+    "Raise `ValueError` unless each class has an image."
+    n = y.bincount(minlength=n_classes)
+    if (n == 0).any(): raise ValueError(f'class {n.argmin()} has no images: expected at least 1 of each class')
+
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #e836addb
 @torch.no_grad()
 def prototype_summary(model, # ProtoFlow
@@ -174,17 +204,30 @@ def prototype_summary(model, # ProtoFlow
                      ) -> PrototypeSummary:
     "Weight, spread, and how the images of its class lie about each prototype."
     mixture, D = model.mixture, model.mixture.n_latent
-    parts = [(mixture.log_normal(z).cpu(), mixture.component_log_prob(z).argmax(2).cpu(), y.cpu()) for z,y in model.latent_batches(ds, seed)]
-    log_normal, choice, y = map(torch.cat, zip(*parts))
+    parts = [(mixture.log_normal(z), mixture.component_log_prob(z).argmax(2), y)
+             for z,y in model.latent_batches(ds, seed)]
+    log_normal, choice, y = (torch.cat(p).cpu() for p in zip(*parts))
     Y, K = mixture.active.shape
-    if (y.bincount(minlength=Y) == 0).any(): raise ValueError(f'class {y.bincount(minlength=Y).argmin()} has no images: expected at least 1 of each class')
+    _check_every_class(y, Y)
     entropy = mixture.entropy().double().cpu()
-    distance = (2*(0.5*D - entropy - log_normal)/D).clamp_min(0).sqrt()      # (N,Y,K), from the density relative to its peak
-    own = (y[:,None] == torch.arange(Y))[:,:,None].expand(-1, -1, K)
-    choose = own & (choice[:,:,None] == torch.arange(K))
-    first, (edge, outermost), (far, farthest) = distance.masked_fill(~own, torch.inf).min(0), *(distance.masked_fill(~o, -1.).max(0) for o in (choose, own))
-    return PrototypeSummary(mixture.weights.cpu(), (entropy/D - 0.5*math.log(2*math.pi*math.e)).exp(), choose.sum(0), first.indices, outermost.masked_fill(edge < 0, -1),
-                            farthest, torch.stack([first.values, edge.masked_fill(edge < 0, torch.nan), far], 2))
+    peak = 0.5*D - entropy                              # log density at the mean
+    distance = (2*(peak - log_normal)/D).clamp_min(0).sqrt()
+    own = F.one_hot(y, Y).bool()[:,:,None]              # (N,Y,1) is the image of this class …
+    choose = own & F.one_hot(choice, K).bool()          # (N,Y,K) … and chooses this prototype?
+    nearest = distance.masked_fill(~own, torch.inf).min(0)
+    farthest = distance.masked_fill(~own, -1.).max(0)
+    outermost = distance.masked_fill(~choose, -1.).max(0)
+    nobody = ~choose.any(0)
+    three = [nearest.values, outermost.values.masked_fill(nobody, torch.nan), farthest.values]
+    spread = (entropy/D - 0.5*math.log(2*math.pi*math.e)).exp()
+    return PrototypeSummary(mixture.weights.cpu(), spread, choose.sum(0), nearest.indices,
+                            outermost.indices.masked_fill(nobody, -1), farthest.indices, torch.stack(three, 2))
+
+# %% ../../nbs/6_interpretation/01_prototypes.ipynb #e94b07a6
+def _summary_pictures(ds, s, y, k): # s: PrototypeSummary
+    "The three images of a prototype, each with its distance; None where there is no image."
+    which = s.nearest[y,k], s.outermost[y,k], s.farthest[y,k]
+    return [(ds.x[i], f'{d:.2f} σ') if i >= 0 else (None, 'none') for i,d in zip(which, s.distance[y,k])]
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #bacfff51
 def show_summary(model, # ProtoFlow
@@ -194,20 +237,22 @@ def show_summary(model, # ProtoFlow
                  scale:float=0.6, # inches for an image
                 ): # Figure
     "A table of one class: each prototype decoded, three training images with their distances, and its numbers."
-    s, ks = summary or prototype_summary(model, ds), prototype_order(model)[y]
-    near, n = s.nearest[...,None], model.config.flow.n_levels
-    pictures = prototype_pictures(model, ds, near=near)[y]
-    fig, axs = figure(len(ks), 5, size=(4*scale + 1.35, (scale + 0.15)*len(ks) + 0.3), squeeze=False, width_ratios=[1]*4 + [1.35/scale])
-    heads = 'decoded', 'nearest', 'outermost', 'farthest'
+    s = summary or prototype_summary(model, ds)
+    ks = prototype_order(model)[y]
+    decoded = prototype_pictures(model, ds, near=s.nearest[...,None])[y]
+    size = 4*scale + 1.35, (scale + 0.15)*len(ks) + 0.3
+    fig, axs = figure(len(ks), 5, size=size, squeeze=False, width_ratios=[1]*4 + [1.35/scale])
+    for ax in axs.flat: ax.set_axis_off()
     for line,k in zip(axs, ks):
-        images = [pictures[k]] + [None if i < 0 else ds.x[i] for i in (s.nearest[y,k], s.outermost[y,k], s.farthest[y,k])]
-        notes = [prototype_name(k, model.config.classes[y])] + [f'{d:.2f} σ' for d in s.distance[y,k]]
-        for ax,image,note,head in zip(line, images, notes, heads):
-            ax.set_axis_off()
-            if image is not None: show_image(ax, image, n)
-            ax.set_title((f'{head}\n' if k == ks[0] else '') + (note if image is not None else 'none'), fontsize=7, color=class_color(y) if head == 'decoded' else 'black', pad=2)
-        line[4].set_axis_off()
-        line[4].text(0, 0.5, f'weight {s.weight[y,k]:.0%}\nspread {s.spread[y,k]:.2f}\nchosen by {s.chosen[y,k]}\n  of {s.chosen[y].sum()} images', fontsize=7.5, va='center')
+        pictures = [(decoded[k], prototype_name(k, model.config.classes[y])), *_summary_pictures(ds, s, y, k)]
+        for ax,(image,title) in zip(line, pictures):
+            if image is not None: show_image(ax, image, model.config.flow.n_levels)
+            ax.set_title(title, fontsize=7, pad=2)
+        line[0].title.set_color(class_color(y))
+        numbers = f'weight {s.weight[y,k]:.0%}\nspread {s.spread[y,k]:.2f}\nchosen by {s.chosen[y,k]}'
+        line[4].text(0, 0.5, f'{numbers}\n  of {s.chosen[y].sum()} images', fontsize=7.5, va='center')
+    for ax,head in zip(axs[0], ('decoded', 'nearest', 'outermost', 'farthest')):
+        ax.title.set_text(f'{head}\n{ax.get_title()}')
     return fig
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #5ea8009b
@@ -215,25 +260,26 @@ def show_summary(model, # ProtoFlow
 def reencode_prototypes(model, # ProtoFlow
                         ds=None, # ImageData; where the nearest images are from
                         n_draws:int=8, # of all noise, for each prototype
-                        factored:str=None, # 'zero', 'sample' or 'nearest'; default: 'nearest' if there is `ds`, else 'zero'
+                        factored:str=None, # 'zero', 'sample' or 'nearest'; default: 'nearest' with `ds`, else 'zero'
                         temperature:float=0., # of the prototype itself: 0 is its mean, 1 a sample of it
                         seed:int=0, # of all noise
                         near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
                        ) -> dict:
-    "How often decoded prototypes, encoded again, are assigned to their class and to themselves, and (Y,K,Y,K) to which."
-    mixture, device, K = model.mixture, model.device, model.mixture.active.shape[1]
-    g = torch.Generator(device).manual_seed(seed)
-    assigned, right = torch.zeros(mixture.active.numel(), mixture.active.numel(), dtype=torch.double), []
-    if factored != 'zero' and ds is not None and near is None: near = model.nearest_examples(ds)
-    for y,k in mixture.active.nonzero().tolist():
-        z, i = mixture.sample(n_draws, y, k, temperature, generator=g), y*K + k
-        x = model.decode(z, factored=factored_source(model, torch.full((n_draws,), i), ds, factored, 1., g, near), generator=g)
-        lp = mixture.component_log_prob(model.flow.encode(x, g).z)
-        right.append((over_prototypes(lp, mixture.likelihood).argmax(1) == y).double().mean().item())
-        assigned[i] = lp.flatten(1).argmax(1).cpu().bincount(minlength=len(assigned))/n_draws
+    "How often prototypes, decoded and encoded again, are assigned to their class and themselves; (Y,K,Y,K) to which."
+    mixture, (Y, K) = model.mixture, model.mixture.active.shape
+    generator = torch.Generator(model.device).manual_seed(seed)
+    if factored in (None, 'nearest') and ds is not None and near is None: near = model.nearest_examples(ds)
+    assigned, right = torch.zeros(Y*K, Y*K, dtype=torch.double), []
+    for i in mixture.active.flatten().nonzero()[:,0].tolist():
+        z = mixture.sample(n_draws, i//K, i%K, temperature, generator=generator)
+        fill = factored_source(model, torch.full((n_draws,), i), ds, factored, 1., generator, near)
+        x = model.decode(z, factored=fill, generator=generator)
+        lp = mixture.component_log_prob(model.flow.encode(x, generator).z)
+        right.append((over_prototypes(lp, mixture.likelihood).argmax(1) == i//K).double().mean().item())
+        assigned[i] = lp.flatten(1).argmax(1).cpu().bincount(minlength=Y*K)/n_draws
     n = len(right)
-    return dict(own_class=sum(right)/n, own_prototype=assigned.trace().item()/n, worst=min(right), n_prototypes=n, n_draws=n_draws,
-                assigned=assigned.view(*mixture.active.shape, *mixture.active.shape))
+    return dict(own_class=sum(right)/n, own_prototype=assigned.trace().item()/n, worst=min(right),
+                n_prototypes=n, n_draws=n_draws, assigned=assigned.view(Y, K, Y, K))
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #65ced858
 def show_reencoded(model, # ProtoFlow
@@ -241,15 +287,18 @@ def show_reencoded(model, # ProtoFlow
                   ): # Figure
     "A matrix: which prototype (row) is taken for which (column), in shares of the draws."
     from matplotlib.colors import PowerNorm
-    order = [(y, k) for y,ks in enumerate(prototype_order(model)) for k in ks]
-    y, k = map(torch.tensor, zip(*order))
+    order = prototype_order(model)
+    y, k = torch.tensor([(y, k) for y,ks in enumerate(order) for k in ks]).T
+    n = torch.tensor([len(ks) for ks in order])
+    ends = n.cumsum(0)
     fig, ax = figure(size=(3.6,3))
-    image = ax.imshow(result['assigned'][y,k][:,y,k], cmap='Greys', norm=PowerNorm(0.5, 0, 1))     # square root, so that single draws are seen
-    starts = [i for i in range(1, len(y)) if y[i] != y[i-1]]
-    for i in starts: ax.axhline(i-0.5, color='#ccc', lw=0.5); ax.axvline(i-0.5, color='#ccc', lw=0.5)
-    middles = [(a + b - 1)/2 for a,b in zip([0] + starts, starts + [len(y)])]
+    root = PowerNorm(0.5, 0, 1)     # square root, so that single draws are seen
+    image = ax.imshow(result['assigned'][y,k][:,y,k], cmap='Greys', norm=root)
+    for line in (ax.axhline, ax.axvline):
+        for end in ends[:-1]: line(end-0.5, color='#ccc', lw=0.5)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(middles, model.config.classes, fontsize=8); axis.set_tick_params(length=0)
+        axis.set_ticks(ends - (n+1)/2, model.config.classes, fontsize=8)
+        axis.set_tick_params(length=0)
         for c,label in enumerate(axis.get_ticklabels()): label.set_color(class_color(c))
     ax.set(xlabel='taken for a prototype of', ylabel='drawn from a prototype of')
     fig.colorbar(image, label='share of draws')
@@ -259,11 +308,9 @@ def show_reencoded(model, # ProtoFlow
 def average_images(ds, # ImageData
                   ) -> Tensor: # (Y,C,H,W) int64
     "The average image of each class, rounded to grey levels."
-    n = ds.y.bincount(minlength=ds.n_classes)
-    if (n == 0).any(): raise ValueError(f'class {n.argmin()} has no images: expected at least 1 of each class')
-    total = torch.zeros(ds.n_classes, *ds.x[:1].shape[1:], dtype=torch.double)
-    for i in torch.arange(len(ds)).split(256): total.index_add_(0, ds.y[i], ds.x[i].double())
-    return (total/n[:,None,None,None]).round().long()
+    _check_every_class(ds.y, ds.n_classes)
+    average = [ds.x[ds.y == y].double().mean(0) for y in range(ds.n_classes)]
+    return torch.stack(average).round().long()
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #c3122914
 def picture_scores(model, # ProtoFlow
@@ -273,15 +320,17 @@ def picture_scores(model, # ProtoFlow
                    n_samples:int=8, # noise draws for each image
                    seed:int=0, # of the noise
                   ) -> dict: # name → (N,)
-    "Bits/dim and probability under the own class, contrast, and the distance to the nearest different image of the class, grey levels."
-    device = model.device
-    lp = model.evaluate_batch(x.to(device), n_samples, torch.Generator(device).manual_seed(seed)).cpu()
-    v, distance = x.double().flatten(1), []
-    for vi,yi in zip(v, y):
-        d = (ds.x[(ds.y == yi).nonzero()[:,0]].double().flatten(1) - vi).square().mean(1).sqrt()
-        distance.append(d[d > 0].min())
-    own = lambda t: t.gather(1, y[:,None])[:,0]
-    return dict(bpd=-own(lp)/(v.shape[1]*math.log(2)), proba=own(lp.softmax(1)), contrast=v.std(1, correction=0), distance=torch.stack(distance))
+    "Bits/dim and probability under the own class, contrast, distance to its nearest different image (grey levels)."
+    generator = torch.Generator(model.device).manual_seed(seed)
+    lp = model.evaluate_batch(x.to(model.device), n_samples, generator).cpu()
+    own = torch.arange(len(y)), y
+    pixels = x.double().flatten(1)
+    distance = []
+    for v,c in zip(pixels, y):
+        to_others = (ds.x[ds.y == c].double().flatten(1) - v).square().mean(1).sqrt()
+        distance.append(to_others[to_others > 0].min())
+    return dict(bpd=-lp[own]/(pixels.shape[1]*math.log(2)), proba=lp.softmax(1)[own],
+                contrast=pixels.std(1, correction=0), distance=torch.stack(distance))
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #a33fe536
 def show_averages(model, # ProtoFlow
@@ -292,14 +341,15 @@ def show_averages(model, # ProtoFlow
                   scale:float=0.45, # inches for an image
                  ): # Figure
     "Each class's average and its heaviest prototype, with their bits/dim."
-    Y = torch.arange(len(model.config.classes))
-    first = torch.tensor([ks[0] for ks in prototype_order(model)])
-    rows = [average_images(ds)] + [prototype_pictures(model, ds, seed, near, f)[Y,first] for f in ('zero','nearest')]
-    titles = [[f'{b:.2f}' for b in picture_scores(model, x, Y, ds, n_samples, seed)['bpd']] for x in rows]
-    fig = _numbered(model, rows, titles, ['average', 'prototype,\nzeros', 'prototype,\nnearest'], scale, ['black']*3)
-    for y,(ax,name) in enumerate(zip(fig.axes, model.config.classes)): ax.set_title(f'{name}\n{ax.get_title()}', fontsize=7, color=class_color(y), pad=2)
-    w, h = fig.get_size_inches()
-    fig.set_size_inches(w, h + 0.35)
+    names = model.config.classes
+    rows = [_heaviest(model, prototype_pictures(model, ds, seed, near, f)) for f in ('zero', 'nearest')]
+    rows.insert(0, average_images(ds))
+    bpd = [picture_scores(model, x, torch.arange(len(names)), ds, n_samples, seed)['bpd'] for x in rows]
+    titles = [[f'{b:.2f}' for b in line] for line in bpd]
+    row_titles = 'average', 'prototype,\nzeros', 'prototype,\nnearest'
+    fig = _numbered(model, rows, titles, row_titles, scale, margin=0.4)
+    for y,(ax,name) in enumerate(zip(fig.axes, names)):
+        ax.set_title(f'{name}\n{ax.get_title()}', fontsize=7, color=class_color(y), pad=2)
     fig.supxlabel('above each picture: bits/dim of its own class', fontsize=8)
     return fig
 
@@ -310,9 +360,10 @@ def show_reconstructions(model, # ProtoFlow
                          scale:float=0.6, # inches for an image
                         ): # Figure
     "Images, what their latents decode to, and the difference."
-    device = model.device
-    back = model.flow.decode(model.flow.encode(x.to(device), torch.Generator(device).manual_seed(seed))).cpu()
+    latents = model.flow.encode(x.to(model.device), torch.Generator(model.device).manual_seed(seed))
+    back = model.flow.decode(latents).cpu()
     difference = (back - x.cpu().long()).abs()
-    fig = show_grid([x.cpu(), back, difference], model.config.flow.n_levels, ['image', 'decoded', 'difference'], scale=scale)
+    rows = {'image': x.cpu(), 'decoded': back, 'difference': difference}
+    fig = show_grid(list(rows.values()), model.config.flow.n_levels, list(rows), scale=scale)
     fig.supxlabel(f'{(difference > 0).sum().item()} of {x.numel():,} pixels differ', fontsize=9)
     return fig
