@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['positive_int', 'natural_int', 'seed_int', 'positive_float', 'nonnegative_float', 'share_float', 'probability_float',
-           'CHECKPOINT_HELP', 'OneLineParser', 'option', 'number', 'parse', 'check_device', 'choose_device',
-           'common_options', 'new_file', 'write_new', 'run_command']
+           'OneLineParser', 'option', 'number', 'common_options', 'parse', 'check_device', 'restarts', 'choose_device',
+           'new_file', 'write_new', 'run_command']
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #f1c00003
 import argparse, json, math, os, re, sys
 from difflib import get_close_matches
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 import torch
 import torch.distributed as dist
@@ -21,20 +21,35 @@ class OneLineParser(argparse.ArgumentParser):
     "Says what is wrong in one line, and ends with status 2."
     def error(self, message): # message: what is wrong
         "End the program: the message on standard error, status 2."
-        known = [s for action in self._actions for s in action.option_strings]
-        near = [s for word in re.findall(r'--\w+', message if 'unrecognized' in message else '') for s in get_close_matches(word, known, 1, 0.75)]
+        known = [flag for action in self._actions for flag in action.option_strings]
+        unknown = re.findall(r'--\w+', message) if 'unrecognized' in message else []
+        near = [flag for word in unknown for flag in get_close_matches(word, known, n=1, cutoff=0.75)]
         if near: message += f'; did you mean {", ".join(near)}?'
         self.exit(2, f'{self.prog}: {message} (--help lists all options)\n')
 
-def option(group, *flags, default=None, help='', **kwargs):
+# %% ../../nbs/7_apps/01_command_line.ipynb #c0a10001
+def option(group, # parser, or a group of its options
+           flags:str, # names, such as '-b --batch_size', and perhaps how the help calls the value, such as FOLDER
+           help:str, # what it means, in a few words
+           kind=None, # function that reads the value, list of choices, or `bool` for a switch without a value
+           default=None, # value if it is not given
+           **kwargs): # of `add_argument`
     "An option whose help ends with its default."
-    if kwargs.get('action') != 'store_true': help += f' (default: {default})' if default is not None else ''
-    else: default = False
-    group.add_argument(*flags, default=default, help=help.replace('%', '%%'), **kwargs)
+    names = flags.split()
+    if names[-1].isupper(): kwargs['metavar'] = names.pop()
+    help = help.replace('%', '%%')      # argparse fills in what follows a single one
+    if kind is bool: return group.add_argument(*names, action='store_true', help=help)
+    if kind: kwargs['type' if callable(kind) else 'choices'] = kind
+    if default is not None:
+        kwargs['default'] = default
+        help += f' (default: {default})'
+    group.add_argument(*names, help=help, **kwargs)
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #1af0762e
-def number(ok, expected, kind=float): # is a number one that makes sense? what to say if not, int or float
-    "What reads a number for an option, and says of any other word what was expected."
+def number(ok, # function of the number: does it make sense?
+           expected:str, # what to say of one that does not, and of a word that is no number
+           kind=float): # or int
+    "What reads a number for an option."
     def read(word):
         try: value = kind(word)
         except ValueError: value = math.nan
@@ -42,72 +57,110 @@ def number(ok, expected, kind=float): # is a number one that makes sense? what t
         return value
     return read
 
-positive_int, natural_int = number(lambda n: n >= 1, 'a whole number from 1', int), number(lambda n: n >= 0, 'a whole number from 0', int)
-seed_int = number(lambda n: 0 <= n < 2**32, 'a whole number from 0 to 4294967295', int)
-positive_float, nonnegative_float = number(lambda v: 0 < v < math.inf, 'a number above 0'), number(lambda v: 0 <= v < math.inf, 'a number from 0')
-share_float, probability_float = number(lambda v: 0 <= v <= 1, 'a number from 0 to 1'), number(lambda v: 0 <= v < 1, 'a number from 0, below 1')
+# %% ../../nbs/7_apps/01_command_line.ipynb #c0a10003
+positive_int = number(lambda n: n >= 1, 'a whole number from 1', int) # a count of what there must be
+natural_int = number(lambda n: n >= 0, 'a whole number from 0', int) # a count
+seed_int = number(lambda n: 0 <= n < 2**32, 'a whole number from 0 to 4294967295', int) # what NumPy takes too
+positive_float = number(lambda v: 0 < v < math.inf, 'a number above 0') # a scale
+nonnegative_float = number(lambda v: 0 <= v < math.inf, 'a number from 0') # a rate
+share_float = number(lambda v: 0 <= v <= 1, 'a number from 0 to 1') # of a whole
+probability_float = number(lambda v: 0 <= v < 1, 'a number from 0, below 1') # of what does not always happen
+
+# %% ../../nbs/7_apps/01_command_line.ipynb #c0a10006
+_common = dict(     # name → flags, help, kind and default
+    checkpoint=('checkpoint CHECKPOINT',
+                'checkpoint, run folder, released ProtoFlow, or the name of a pretrained model'),
+    batch_size=('-b --batch_size --bs', 'images at a time', positive_int, 256),
+    num_workers=('--num_workers', 'processes that read images ahead; default: none', natural_int),
+    out=('--out FOLDER', 'where the pictures are written; one that is there is kept, and the new one numbered'),
+    device=('--device', 'cpu, cuda, cuda:1, mps; default: cuda if there is one'),
+    seed=('--seed', 'of everything random', seed_int, 0),
+    config=('--config FILE',
+            'JSON object with values of options, by their long names; the command line goes before it'),
+    sanity_check=('--sanity-check --sanity_check', 'one batch of everything, in seconds', bool),
+    debug=('--debug', 'show where an error came from, not just what it is', bool))
+
+def common_options(group, # parser, or a group of its options
+                   *names, # such as 'device', 'seed'
+                   **own): # what this command says otherwise, as for `option`
+    "Options that several commands have."
+    for name in names: option(group, **dict(zip(('flags', 'help', 'kind', 'default'), _common[name])) | own)
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #a2f50eb4
-def parse(parser, argv=None): # list of words; default: the command line
+def parse(parser, # `OneLineParser` with --config
+          argv=None): # list of words; default: the command line
     "The options said, those of `--config` where nothing is said, else the defaults."
     args = parser.parse_args(argv)
     if args.config is None: return args
-    try: said = dict(json.loads(Path(args.config).read_text()))
-    except (OSError, ValueError, TypeError) as e: parser.error(f'--config {args.config}: not a readable JSON object ({e})')
-    known = {a.dest for a in parser._actions if a.option_strings}
-    if unknown := sorted(set(said) - known): parser.error(f'--config {args.config}: unknown options {", ".join(unknown)}')
-    prog, parser.prog = parser.prog, f'{parser.prog} --config {args.config}'        # the words of `argv` were found good
-    try: return parser.parse_args([w for k,v in said.items() for w in _words(k, v)] + list(sys.argv[1:] if argv is None else argv))
+    words = _words_of(args.config, parser) + list(sys.argv[1:] if argv is None else argv)
+    prog = parser.prog
+    parser.prog = f'{prog} --config {args.config}'      # what is wrong now is wrong there: `argv` was found good
+    try: return parser.parse_args(words)
     finally: parser.prog = prog
 
+def _words_of(path, parser):
+    "The entries of a JSON file as words of the command line."
+    try: said = dict(json.loads(Path(path).read_text()))
+    except (OSError, ValueError, TypeError) as e: parser.error(f'--config {path}: not a readable JSON object ({e})')
+    known = {action.dest for action in parser._actions if action.option_strings}
+    if unknown := sorted(set(said) - known): parser.error(f'--config {path}: unknown options {", ".join(unknown)}')
+    return [word for name,value in said.items() for word in _words(name, value)]
+
 def _words(name, value):
-    "An entry of `--config` as words of the command line, so that it is checked as they are."
     if value is None or value is False: return []
     if value is True: return [f'--{name}']
-    return [f'--{name}', *map(str, value)] if isinstance(value, list) else [f'--{name}={value}']
+    if isinstance(value, list): return [f'--{name}', *map(str, value)]
+    return [f'--{name}={value}']
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #dcc905e7
 def check_device(device:str): # its name
     "Raise a `ValueError` unless this machine has the device."
     try: torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as e: raise ValueError(f'--device {device}: cannot be used here ({str(e).splitlines()[0][:80]})') from e
+    except (RuntimeError, AssertionError) as e:
+        reason = str(e).splitlines()[0][:80]
+        raise ValueError(f'--device {device}: cannot be used here ({reason})') from e
 
-def choose_device(args):
+# %% ../../nbs/7_apps/01_command_line.ipynb #c0a1000c
+def restarts() -> int:
+    "How often `torchrun` has started these processes anew."
+    return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))
+
+# %% ../../nbs/7_apps/01_command_line.ipynb #c0a1000d
+def choose_device(args): # its `device` is set
     "The device of this process; several processes meet here."
     args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     if 'WORLD_SIZE' not in os.environ: return check_device(args.device)
-    if args.device == 'cuda': args.device = f'cuda:{os.environ["LOCAL_RANK"]}'; torch.cuda.set_device(args.device)
-    if dist.is_initialized(): return
+    if args.device == 'cuda':
+        args.device = f'cuda:{os.environ["LOCAL_RANK"]}'
+        torch.cuda.set_device(args.device)
+    if not dist.is_initialized(): _meet('nccl' if args.device.startswith('cuda') else 'gloo')
+
+def _meet(backend):
+    "Found the group of processes, at an address of this start: a restart would find those of processes that died."
     store, rank, world_size = next(rendezvous('env://'))
-    store = dist.PrefixStore(f'start-{os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)}', store)     # else a restart finds the addresses of those who died
-    dist.init_process_group('nccl' if args.device.startswith('cuda') else 'gloo', store=store, rank=rank, world_size=world_size)
+    store = dist.PrefixStore(f'start-{restarts()}', store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #43ef8bcc
-def common_options(parser, out):
-    "Options of every command that draws."
-    option(parser, '--out', metavar='FOLDER', default=out, help='where the pictures are written; one that is there is kept, and the new one numbered')
-    option(parser, '--device', help='cpu, cuda, cuda:1, mps; default: cuda if there is one')
-    option(parser, '--seed', type=seed_int, default=0, help='of everything random')
-    option(parser, '--config', metavar='FILE', help='JSON object with values of options, by their long names; the command line goes before it')
-    option(parser, '--debug', action='store_true', help='show where an error came from, not just what it is')
-
-CHECKPOINT_HELP = 'checkpoint, run folder, released ProtoFlow, or the name of a pretrained model'
-
 def new_file(path:Path, # of a file that may be there
             ) -> Path: # of one that is not there, in a folder that is
     "The path, with -2, -3, … after its name if need be."
     path.parent.mkdir(parents=True, exist_ok=True)
-    return next(p for i in count(1) if not (p := path if i == 1 else path.with_stem(f'{path.stem}-{i}')).exists())
+    numbered = (path.with_stem(f'{path.stem}-{i}') for i in count(2))
+    return next(p for p in chain([path], numbered) if not p.exists())
 
-def write_new(content, path): # text or the bytes of a picture, the file
-    "The file that it was written to, under a name that was free."
+# %% ../../nbs/7_apps/01_command_line.ipynb #c0a1000f
+def write_new(content, # text, or the bytes of a picture
+              path:Path, # of the file, if it is free
+             ) -> Path: # of the file
+    "Write to a name that is free, and print it."
     path = new_file(path)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     print(path)
     return path
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #888ac2b5
-def run_command(parser, # `argparse.ArgumentParser` with --config and --debug
+def run_command(parser, # `OneLineParser` with --config and --debug
                 work, # function of the options
                 argv=None, # list of words; default: the command line
                ): # what `work` returned
@@ -116,8 +169,5 @@ def run_command(parser, # `argparse.ArgumentParser` with --config and --debug
     try: return work(args)
     except (ValueError, FloatingPointError, OSError) as e:
         if args.debug: raise
-        sys.exit(_fail(parser.prog, e))
-
-def _fail(prog, e):
-    print(f'{prog}: {e}', file=sys.stderr)
-    return 2
+        print(f'{parser.prog}: {e}', file=sys.stderr)
+        sys.exit(2)

@@ -21,5 +21,5 @@ def protoflow_import(folder:str, # released DenseFlow or ProtoFlow folder, or a 
     try: model = convert_official(folder, out, height, width, entry)
     except ValueError as e:
         print(f'protoflow_import: {e}', file=sys.stderr)
-        raise SystemExit(2)
+        sys.exit(2)
     print(f'{type(model).__name__} with {sum(p.numel() for p in model.parameters()):,} parameters written to {out}')

@@ -20,20 +20,36 @@ def png_bytes(fig, # matplotlib figure
     return buffer.getvalue()
 
 # %% ../../nbs/7_apps/02_pages.ipynb #d6704a11
+# what a page says of its scores
+SCORE_WORDS = ('NLL is the surprise at the true label; bits/dim is what the model needs to write down one pixel; '
+               'calibration error is the gap between how sure it is and how often it is right. '
+               'Of all three, lower is better.')
+
 _css = '''
-:root { color-scheme: light dark; --ink:#1c2430; --soft:#5b6675; --paper:#fbfbf9; --card:#fff; --line:#e2e5e9 }
-@media (prefers-color-scheme: dark) { :root { --ink:#e6e9ee; --soft:#9aa5b4; --paper:#14181e; --card:#1c222b; --line:#2c343f } }
+:root { color-scheme:light dark; --ink:#1c2430; --soft:#5b6675; --paper:#fbfbf9; --card:#fff; --line:#e2e5e9 }
+@media (prefers-color-scheme:dark) {
+  :root { --ink:#e6e9ee; --soft:#9aa5b4; --paper:#14181e; --card:#1c222b; --line:#2c343f } }
 body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.55 system-ui,sans-serif }
 main { max-width:60rem; margin:0 auto; padding:2.5rem 1.2rem }
-h1 { font-size:1.9rem; margin:0 } h2 { font-size:1.2rem; margin:2.6rem 0 .3rem } p { color:var(--soft); margin:.3rem 0 1rem; max-width:46rem }
-.numbers { display:flex; flex-wrap:wrap; gap:.7rem; margin:1.4rem 0 } .numbers div { background:var(--card); border:1px solid var(--line); border-radius:.5rem; padding:.6rem 1rem }
+h1 { font-size:1.9rem; margin:0 } h2 { font-size:1.2rem; margin:2.6rem 0 .3rem }
+p { color:var(--soft); margin:.3rem 0 1rem; max-width:46rem }
+.numbers { display:flex; flex-wrap:wrap; gap:.7rem; margin:1.4rem 0 }
+.numbers div { background:var(--card); padding:.6rem 1rem }
 .numbers b { display:block; font-size:1.25rem } .numbers span { color:var(--soft); font-size:.85rem }
-figure { margin:0 0 1rem; background:#fff; border:1px solid var(--line); border-radius:.5rem; padding:.6rem; overflow-x:auto } img { display:block; max-width:100%; margin:0 auto } .wide { min-width:44rem }
+figure { margin:0 0 1rem; padding:.6rem; background:#fff; overflow-x:auto }
+figure, .numbers div { border:1px solid var(--line); border-radius:.5rem }
+img { display:block; max-width:100%; margin:0 auto } .wide { min-width:44rem }
 '''
 
-SCORE_WORDS = 'NLL is the surprise at the true label; bits/dim is what the model needs to write down one pixel; calibration error is the gap between how sure it is and how often it is right. Of all three, lower is better.'     # what a page says of its scores
+# %% ../../nbs/7_apps/02_pages.ipynb #d6704a12
+def _picture(alt, png):
+    "A picture as HTML; on a phone a wide one is moved sideways, not made tiny."
+    pixels = int.from_bytes(png[16:20], 'big')      # the width, as the PNG says it
+    wide = ' class="wide"' if pixels > 900 else ''
+    data = base64.b64encode(png).decode()
+    return f'<figure><img{wide} alt="{html.escape(alt)}" src="data:image/png;base64,{data}"></figure>'
 
-def _wide(png): return ' class="wide"' if int.from_bytes(png[16:20], 'big') > 900 else ''     # pixels; on a phone such a picture is moved sideways, not made tiny
+def _card(name, value): return f'<div><b>{html.escape(str(value))}</b><span>{html.escape(name)}</span></div>'
 
 def html_page(title:str, # of the page
               lead:str, # a sentence or two below it
@@ -42,8 +58,10 @@ def html_page(title:str, # of the page
              ) -> str: # HTML
     "A self-contained page of numbers, words and pictures."
     esc = html.escape
-    picture = lambda alt, png: f'<figure><img{_wide(png)} alt="{esc(alt, quote=True)}" src="data:image/png;base64,{base64.b64encode(png).decode()}"></figure>'
-    cards = ''.join(f'<div><b>{esc(str(v))}</b><span>{esc(k)}</span></div>' for k,v in numbers.items())
-    body = ''.join(f'<h2>{esc(h)}</h2><p>{esc(text)}</p>' + ''.join(picture(*p) for p in pictures) for h,text,pictures in sections)
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{esc(title)}</title>'
-            f'<style>{_css}</style><main><h1>{esc(title)}</h1><p>{esc(lead)}</p><div class="numbers">{cards}</div>{body}</main></html>')
+    cards = ''.join(_card(name, value) for name,value in numbers.items())
+    body = ''
+    for heading,text,pictures in sections:
+        body += f'<h2>{esc(heading)}</h2><p>{esc(text)}</p>' + ''.join(_picture(*p) for p in pictures)
+    return ('<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f'<title>{esc(title)}</title><style>{_css}</style><main>'
+            f'<h1>{esc(title)}</h1><p>{esc(lead)}</p><div class="numbers">{cards}</div>{body}</main></html>')

@@ -7,7 +7,8 @@ __all__ = ['samples_parser', 'class_numbers', 'make_samples', 'samples_main']
 
 # %% ../../nbs/7_apps/07_samples.ipynb #f7c00003
 from pathlib import Path
-from .command_line import OneLineParser, CHECKPOINT_HELP, choose_device, common_options, nonnegative_float, option, positive_float, positive_int, run_command, write_new
+from .command_line import (OneLineParser, choose_device, common_options, nonnegative_float, option,
+    positive_float, positive_int, run_command, write_new)
 from .evaluate import find_model
 from .pages import png_bytes
 from ..interpretation.prototypes import show_prototypes, show_samples
@@ -16,37 +17,49 @@ from ..prototypes.protoflow import ProtoFlow
 # %% ../../nbs/7_apps/07_samples.ipynb #3631378d
 def samples_parser(prog='protoflow_samples'): # name of the program, in what it says
     "All options of `protoflow_samples`."
-    parser = OneLineParser(prog=prog, description='Draw the prototypes of a ProtoFlow, and images sampled from them, class by class.')
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help=CHECKPOINT_HELP)
-    option(parser, '--n', type=positive_int, default=8, help='samples of each class')
-    option(parser, '--temperature', type=nonnegative_float, default=0.7, help='factor of all noise, 0 or more; 1 is the distribution as it is')
-    option(parser, '--truncation', type=positive_float, help='largest noise of a latent, standard deviations; default: no limit')
-    option(parser, '--classes', nargs='+', metavar='CLASS', help='names of the classes to draw; default: all')
-    option(parser, '--factored', choices=['zero', 'sample'], default='zero', help='the factored-out half of the latents of prototypes')
-    common_options(parser, 'samples')
+    words = 'Draw the prototypes of a ProtoFlow, and images sampled from them, class by class.'
+    parser = OneLineParser(prog=prog, description=words)
+    common_options(parser, 'checkpoint')
+    option(parser, '--n', 'samples of each class', positive_int, 8)
+    option(parser, '--temperature', 'factor of all noise, 0 or more; 1 is the distribution as it is',
+           nonnegative_float, 0.7)
+    option(parser, '--truncation', 'largest noise of a latent, standard deviations; default: no limit', positive_float)
+    option(parser, '--classes CLASS', 'names of the classes to draw; default: all', nargs='+')
+    option(parser, '--factored', 'the factored-out half of the latents of prototypes', ['zero', 'sample'], 'zero')
+    common_options(parser, 'out', default='samples')
+    common_options(parser, 'device', 'seed', 'config', 'debug')
     return parser
 
+# %% ../../nbs/7_apps/07_samples.ipynb #07c0de01
 def class_numbers(model:ProtoFlow, said:list=None # names; default: all classes
                  ) -> list: # of numbers
     "The numbers of the classes that were named."
     names = list(model.config.classes)
-    unknown = [s for s in said or [] if s not in names]
-    if unknown: raise ValueError(f'class {", ".join(unknown)}: expected some of {", ".join(names[:20])}{" …" if len(names) > 20 else ""}')
-    return [names.index(s) for s in said] if said else list(range(len(names)))
+    unknown = [name for name in said or [] if name not in names]
+    if unknown:
+        known = ', '.join(names[:20]) + (' …' if len(names) > 20 else '')
+        raise ValueError(f'class {", ".join(unknown)}: expected some of {known}')
+    return [names.index(name) for name in said or names]
 
 # %% ../../nbs/7_apps/07_samples.ipynb #bcb4fe88
 def make_samples(args) -> list: # of files
-    "What the options of `protoflow_samples` ask for: `prototypes.png` and `samples.png`, for more than 20 classes `prototypes-page1.png` and so on."
+    "What `protoflow_samples` is asked for: `prototypes.png` and `samples.png`, or `prototypes-page1.png` and so on."
     choose_device(args)
-    model, files = find_model(args.checkpoint)[0].to(args.device), []
+    model = find_model(args.checkpoint)[0].to(args.device)
     classes = class_numbers(model, args.classes)
-    for i in range(0, len(classes), 20):
-        same = dict(scale=0.6, temperature=args.temperature, seed=args.seed + i, classes=classes[i:i+20])
-        figures = dict(prototypes=lambda: show_prototypes(model, factored=args.factored, **same), samples=lambda: show_samples(model, args.n, truncation=args.truncation, **same))
-        for name,draw in figures.items(): files.append(write_new(png_bytes(draw()), Path(args.out)/f'{name}{f"-page{i//20+1}" if len(classes) > 20 else ""}.png'))
+    files = []
+    for first in range(0, len(classes), 20):
+        page = f'-page{first//20 + 1}' if len(classes) > 20 else ''
+        shown = dict(scale=0.6, temperature=args.temperature, seed=args.seed + first, classes=classes[first:first+20])
+        fig = show_prototypes(model, factored=args.factored, **shown)
+        files.append(write_new(png_bytes(fig), Path(args.out)/f'prototypes{page}.png'))
+        fig = show_samples(model, args.n, truncation=args.truncation, **shown)
+        files.append(write_new(png_bytes(fig), Path(args.out)/f'samples{page}.png'))
     return files
 
+# %% ../../nbs/7_apps/07_samples.ipynb #07c0de03
 def samples_main(argv=None): # list of words; default: the command line
     "The command `protoflow_samples`."
-    import matplotlib; matplotlib.use('agg')
+    import matplotlib
+    matplotlib.use('agg')       # no window
     run_command(samples_parser(), make_samples, argv)

@@ -18,7 +18,8 @@ class Calibration:
     confidence:Tensor   # (n_bins,) mean
     accuracy:Tensor     # (n_bins,) share that is right
     @property
-    def gaps(self) -> Tensor: return (self.accuracy - self.confidence).abs().nan_to_num() # (n_bins,) 0 where no image is
+    def gaps(self) -> Tensor: # (n_bins,) 0 where no image is
+        return (self.accuracy - self.confidence).abs().nan_to_num()
     @property
     def ece(self) -> float: return (self.gaps*self.count).sum().item()/self.count.sum().item() # mean gap, over images
     @property

@@ -6,6 +6,7 @@
 __all__ = ['check_shape', 'check_images', 'check_labels', 'check_choice', 'all_finite', 'nonfinite_layer']
 
 # %% ../../nbs/1_core/01_checks.ipynb #a1c00003
+from functools import partial
 import torch
 from torch import nn, Tensor
 
@@ -14,12 +15,19 @@ def check_shape(x:Tensor, # candidate batch of images
                 shape:tuple, # expected (C,H,W)
                ):
     "Raise `ValueError` unless `x` is a non-empty batch `(B,C,H,W)` of that shape."
-    if not isinstance(x, Tensor): raise ValueError(f'images are {type(x).__name__}: expected a tensor (B,C,H,W); for one image in an array use torch.as_tensor(a)[None]')
     C,H,W = shape
-    if x.ndim != 4: raise ValueError(f'images have shape {tuple(x.shape)}: expected four axes (B,{C},{H},{W}); add the missing ones with x[None]')
+    if not isinstance(x, Tensor):
+        raise ValueError(f'images are {type(x).__name__}: expected a tensor (B,C,H,W); '
+                         'for one image in an array use torch.as_tensor(a)[None]')
+    if x.ndim != 4:
+        raise ValueError(f'images have shape {tuple(x.shape)}: expected four axes (B,{C},{H},{W}); '
+                         'add the missing ones with x[None]')
     if len(x) == 0: raise ValueError('the batch is empty: expected at least one image')
-    if x.shape[1] != C: raise ValueError(f'images have {x.shape[1]} channels: expected {C}; convert grey to colour with x.expand(-1,3,-1,-1), colour to grey when loading')
-    if x.shape[2:] != (H,W): raise ValueError(f'images are {x.shape[2]}×{x.shape[3]}: expected {H}×{W}; resize them first')
+    if x.shape[1] != C:
+        raise ValueError(f'images have {x.shape[1]} channels: expected {C}; convert grey to colour '
+                         'with x.expand(-1,3,-1,-1), colour to grey when loading')
+    if x.shape[2:] != (H,W):
+        raise ValueError(f'images are {x.shape[2]}×{x.shape[3]}: expected {H}×{W}; resize them first')
 
 # %% ../../nbs/1_core/01_checks.ipynb #5b02133e
 def check_images(x:Tensor, # candidate batch of images
@@ -28,11 +36,14 @@ def check_images(x:Tensor, # candidate batch of images
                 ) -> Tensor: # `x`, unchanged
     "`x` if it is a batch of integer images of that shape and grey levels, else a `ValueError` that says what to do."
     check_shape(x, shape)
+    top = n_levels-1
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f'images are {x.dtype}: expected integers in 0..{n_levels-1}; for floats in [0,1] use (x*{n_levels-1}).round().to(torch.uint8)')
+        raise ValueError(f'images are {x.dtype}: expected integers in 0..{top}; '
+                         f'for floats in [0,1] use (x*{top}).round().to(torch.uint8)')
     low, high = (v.item() for v in x.aminmax())
-    if low < 0 or high >= n_levels:
-        raise ValueError(f'image values are in {low}..{high}: expected grey levels in 0..{n_levels-1}; is n_levels right for this data? A picture file is read with the right ones by read_image(path, model)')
+    if low < 0 or high > top:
+        raise ValueError(f'image values are in {low}..{high}: expected grey levels in 0..{top}; is n_levels right '
+                         'for this data? A picture file is read with the right ones by read_image(path, model)')
     return x
 
 # %% ../../nbs/1_core/01_checks.ipynb #1f812fe7
@@ -44,7 +55,8 @@ def check_labels(y:Tensor, # (B,) class numbers
     y = torch.as_tensor(y)
     if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
         raise ValueError(f'labels are {y.dtype} of shape {tuple(y.shape)}: expected integers of shape (B,)')
-    if n is not None and len(y) != n: raise ValueError(f'{len(y)} labels for {n} images: expected one label for each image')
+    if n not in (None, len(y)):
+        raise ValueError(f'{len(y)} labels for {n} images: expected one label for each image')
     if len(y) and (y.min() < 0 or y.max() >= n_classes):
         raise ValueError(f'labels are in {y.min().item()}..{y.max().item()}: expected classes 0..{n_classes-1}')
     return y.long()
@@ -65,15 +77,18 @@ def all_finite(value) -> bool: # value: a tensor, or a list, tuple, dict or data
     if isinstance(value, (list, tuple)): return all(map(all_finite, value))
     return all_finite(vars(value)) if hasattr(value, '__dataclass_fields__') else True
 
+# %% ../../nbs/1_core/01_checks.ipynb #b9212af5
 @torch.no_grad()
 def nonfinite_layer(model:nn.Module, # to be run
                     *args, **kwargs): # of its `forward`
-    "Name of the first layer with a parameter or an output that is not finite, and which of them it is; None if there is none."
+    "Name of the first layer with a parameter or an output that is not finite, and which it is; None if all are."
     for name,p in model.named_parameters():
         if not all_finite(p): return f'{name} (parameter)'
     found = []
-    def watch(name): return lambda module, inputs, output: found.append(f'{name} (output)') if not found and not all_finite(output) else None
-    hooks = [m.register_forward_hook(watch(name)) for name,m in model.named_modules()]
+    def watch(name, module, inputs, output):
+        if not all_finite(output): found.append(f'{name} (output)')
+    hooks = [m.register_forward_hook(partial(watch, name)) for name,m in model.named_modules()]
     try: model(*args, **kwargs)
-    finally: [h.remove() for h in hooks]
+    finally:
+        for hook in hooks: hook.remove()
     return found[0] if found else None

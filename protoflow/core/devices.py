@@ -19,7 +19,7 @@ class DeviceModule(nn.Module):
 
 # %% ../../nbs/1_core/03_devices.ipynb #a3c00014
 @contextmanager
-def evaluating(model:nn.Module): # of which no module keeps another mode
+def evaluating(model:nn.Module): # all of whose modules are put into evaluation mode
     "Evaluation mode inside; afterwards each module is in its own mode again, even after an error."
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

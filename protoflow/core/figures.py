@@ -13,8 +13,10 @@ from torch import Tensor
 # %% ../../nbs/1_core/04_figures.ipynb #b13e3569
 _palette = '#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #6622FF #663300 #003B2E #15158F'.split()
 # matplotlib's settings for every figure
-STYLE = {'figure.figsize': (4,3), 'figure.dpi': 80, 'savefig.dpi': 120, 'font.size': 9, 'axes.titlesize': 9, 'axes.spines.top': False,
-         'axes.spines.right': False, 'legend.frameon': False, 'image.cmap': 'gray', 'image.interpolation': 'nearest'}
+STYLE = {'figure.figsize': (4,3), 'figure.dpi': 80, 'savefig.dpi': 120,
+         'font.size': 9, 'axes.titlesize': 9, 'legend.frameon': False,
+         'axes.spines.top': False, 'axes.spines.right': False,
+         'image.cmap': 'gray', 'image.interpolation': 'nearest'}
 
 def class_color(y:int # class number
                ) -> str: # hex colour
@@ -31,8 +33,8 @@ def figure(n_rows:int=1, # rows of axes
     import matplotlib.pyplot as plt
     with plt.rc_context(STYLE):
         fig, axs = plt.subplots(n_rows, n_cols, figsize=size, layout='constrained', **kwargs)
-        interactive = plt.isinteractive()
-    plt.interactive(interactive)   # a notebook's backend sets this at the first figure: leaving the style must not undo it
+        interactive = plt.isinteractive()   # a notebook's backend sets this at the first figure:
+    plt.interactive(interactive)            # leaving the style must not undo it
     return fig, axs
 
 # %% ../../nbs/1_core/04_figures.ipynb #57ed1f73
@@ -51,6 +53,7 @@ def bright_rim(x:Tensor, # (C,H,W) integers
     x = x.float().mean(0)/(n_levels-1)
     return torch.cat([x[0], x[-1], x[:,0], x[:,-1]]).mean().item() > 0.85
 
+# %% ../../nbs/1_core/04_figures.ipynb #9ea7c422
 def show_image(ax, # matplotlib axes
                x:Tensor, # (C,H,W) integers
                n_levels:int=256, # number of grey levels
@@ -60,8 +63,9 @@ def show_image(ax, # matplotlib axes
               ):
     "Draw one image on `ax`, without ticks."
     ax.imshow(to_display(x, n_levels), vmin=0, vmax=1, cmap='gray', interpolation='nearest')
-    ax.set_xticks([]); ax.set_yticks([])
-    for s in ax.spines.values(): s.set(visible=bright_rim(x, n_levels), color='0.75', lw=0.5)      # a bright image would end nowhere on white
+    ax.set(xticks=[], yticks=[])
+    framed = bright_rim(x, n_levels)
+    for spine in ax.spines.values(): spine.set(visible=framed, color='0.75', lw=0.5)
     if title: ax.set_title(title, color=color, fontsize=size)
 
 # %% ../../nbs/1_core/04_figures.ipynb #7d701cb7
@@ -73,13 +77,15 @@ def show_grid(rows:list, # list of rows, each (n,C,H,W) integers or a list of (C
               scale:float=0.5, # inches for an image
              ): # Figure
     "Rows of images as one figure; rows may differ in length."
-    n_cols = max(len(r) for r in rows)
+    n_cols = max(map(len, rows))
     fig, axs = figure(len(rows), n_cols, size=(scale*n_cols+0.7, scale*len(rows)+0.25), squeeze=False)
-    for i,r in enumerate(rows):
-        for ax in axs[i]: ax.set_axis_off()
-        for j,x in enumerate(r):
+    for ax in axs.flat: ax.set_axis_off()
+    for i,row in enumerate(rows):
+        for j,x in enumerate(row):
             if x is None: continue
             axs[i,j].set_axis_on()
             show_image(axs[i,j], x, n_levels, col_titles[j] if col_titles and i == 0 else '')
-        if row_titles: axs[i,0].set_ylabel(row_titles[i], rotation=0, ha='right', va='center', color=row_colors[i] if row_colors else 'black')
+        if row_titles:
+            color = row_colors[i] if row_colors else 'black'
+            axs[i,0].set_ylabel(row_titles[i], rotation=0, ha='right', va='center', color=color)
     return fig

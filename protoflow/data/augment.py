@@ -8,25 +8,30 @@ __all__ = ['AUGMENTATIONS', 'warp', 'random_maps', 'random_affine', 'augment_sim
 
 # %% ../../nbs/2_data/03_augment.ipynb #b82374c1
 from contextlib import contextmanager
+from functools import reduce
 import math, random
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from ..core.checks import check_choice
+from ..core.noise import draw_uniform
 
 # %% ../../nbs/2_data/03_augment.ipynb #f4dc5947
 def warp(x:Tensor, # (B,C,H,W) integers
-         maps:Tensor, # (B,2,3) affine or (B,3,3) projective: where each pixel (column, row, 1) comes from, in pixels from the middle
+         maps:Tensor, # (B,2,3) or (B,3,3): where each pixel (column, row, 1) comes from, in pixels from the middle
          beyond:str='zeros', # what lies outside: 'zeros', or the 'border' going on
         ) -> Tensor: # (B,C,H,W), same dtype
     "Each image resampled through its own map, between pixels linearly, and rounded to grey levels."
-    if maps.ndim != 3 or len(maps) != len(x) or tuple(maps.shape[1:]) not in ((2,3), (3,3)):
-        raise ValueError(f'maps have shape {tuple(maps.shape)}: expected ({len(x)},2,3) or ({len(x)},3,3), one map for each image')
-    (H, W), maps = x.shape[-2:], maps.to(x.device)
+    B, (H, W), maps = len(x), x.shape[-2:], maps.to(x.device)
+    if tuple(maps.shape) not in ((B,2,3), (B,3,3)):
+        raise ValueError(f'maps have shape {tuple(maps.shape)}: expected ({B},2,3) or ({B},3,3), '
+                         'one map for each image')
     rows, cols = (torch.arange(n, device=x.device, dtype=maps.dtype) + 0.5 - n/2 for n in (H, W))
-    p = torch.stack([cols.expand(H, W), rows[:,None].expand(H, W), torch.ones_like(cols).expand(H, W)], -1)    # (H,W,3)
+    p = torch.stack(torch.broadcast_tensors(cols, rows[:,None], torch.ones_like(cols)), -1)    # (H,W,3)
     q = torch.einsum('bij,hwj->bhwi', maps, p)
-    grid = q[...,:2]/(q[...,2:] if maps.shape[1] == 3 else 1)/maps.new_tensor([W/2, H/2])      # torch counts from -1 to 1
+    if maps.shape[1] == 3: q = q[...,:2]/q[...,2:]
+    grid = q/maps.new_tensor([W/2, H/2])      # torch counts from -1 to 1
     return F.grid_sample(x.to(maps.dtype), grid, padding_mode=beyond, align_corners=False).round().to(x.dtype)
 
 # %% ../../nbs/2_data/03_augment.ipynb #a8247948
@@ -34,11 +39,13 @@ def random_maps(n:int, # maps
                 degrees:float=10., # turn, at most, either way
                 zoom:float=0.1, # log of the zoom, at most, drawn for each axis
                 shear:float=0.1, # columns for each row, at most
-                shift:float=0.7, # pixels, at most, in each direction
+                shift:float=0.7, # pixels, at most, in each direction; a pair for columns and rows
                 generator:torch.Generator=None, device=None) -> Tensor: # (n,2,3)
     "Affine maps for `warp`, all amounts uniform."
-    draw = lambda k, most: most*(2*torch.rand(n, k, generator=generator, device=device) - 1)
-    (turn,), (lean,), scales, t = draw(1, math.radians(degrees)).T, draw(1, shear).T, draw(2, zoom).exp(), draw(2, shift)
+    like = torch.empty(0, device=device)
+    def draw(k, most): return most*(2*draw_uniform((n,k), like, generator) - 1)
+    turn, lean = draw(1, math.radians(degrees))[:,0], draw(1, shear)[:,0]
+    scales, t = draw(2, zoom).exp(), draw(2, torch.tensor(shift, device=device))
     cos, sin = turn.cos(), turn.sin()
     A = torch.stack([cos, lean*cos - sin, sin, lean*sin + cos], 1).view(n, 2, 2)*scales[:,None]
     return torch.cat([A, t[:,:,None]], 2)
@@ -51,14 +58,14 @@ def random_affine(x:Tensor, # (B,C,H,W) integers
                  ) -> Tensor: # (B,C,H,W), same dtype
     "A share of the images turned, zoomed, sheared and shifted, each by its own amounts."
     if not 0 <= share <= 1: raise ValueError(f'share {share}: expected a number in 0..1')
-    maps, still = random_maps(len(x), generator=generator, device=x.device, **most), torch.eye(2, 3, device=x.device)
-    moves = torch.rand(len(x), generator=generator, device=x.device) < share
-    return warp(x, torch.where(moves[:,None,None], maps, still))
+    maps = random_maps(len(x), generator=generator, device=x.device, **most)
+    moves = draw_uniform((len(x),), x, generator) < share
+    return warp(x, torch.where(moves[:,None,None], maps, torch.eye(2, 3, device=x.device)))
 
 # %% ../../nbs/2_data/03_augment.ipynb #b18693fe
 def _uniform(n, low, high, g):
     "`n` draws, on the CPU."
-    return (low + (high-low)*torch.rand(n, generator=g, device=g.device if g is not None else 'cpu')).cpu()
+    return low + (high-low)*draw_uniform((n,), torch.empty(0), g)
 
 def _matrix(n, entries):
     "(n,3,3): the identity with `entries`, {(row, column): (n,)}, put in."
@@ -67,64 +74,66 @@ def _matrix(n, entries):
     return m
 
 # %% ../../nbs/2_data/03_augment.ipynb #896e2d47
-def _flips(n, g):
+def _flips(n, W, H, g):
     "Left and right exchanged in half of the images."
     return _matrix(n, {(0,0): 1 - 2*(_uniform(n, 0, 1, g) < 0.5).float()})
 
-def _shifts(n, most_x, most_y, g):
-    "Moved by whole pixels, up to `most_x` and `most_y`."
-    whole = lambda most: _uniform(n, -most-0.5, most+0.5, g).round().clamp(-most, most)
-    return _matrix(n, {(0,2): whole(most_x), (1,2): whole(most_y)})
+def _shifts(n, W, H, g):
+    "Moved by whole pixels, up to a sixteenth of the size and at least one."
+    def whole(most): return _uniform(n, -most-0.5, most+0.5, g).round().clamp(-most, most)
+    return _matrix(n, {(0,2): whole(max(1, W//16)), (1,2): whole(max(1, H//16))})
 
 # %% ../../nbs/2_data/03_augment.ipynb #396bd5a9
-def _affines(n, W, H, g, degrees=15., share=0.04, slant=10.):
-    "Turned up to `degrees`, slanted up to `slant` degrees, moved up to `share` of the size."
-    a, b = (_uniform(n, -d, d, g)*math.pi/180 for d in (degrees, slant))
-    turn = _matrix(n, {(0,0): a.cos(), (0,1): -a.sin(), (1,0): a.sin(), (1,1): a.cos(),
-                       (0,2): _uniform(n, -share*W, share*W, g), (1,2): _uniform(n, -share*H, share*H, g)})
-    return turn @ _matrix(n, {(0,1): b.tan()})
+def _turns(n, W, H, g):
+    "Turned by up to 15°, slanted by up to 10°, moved by up to 4% of the size."
+    m = torch.eye(3).repeat(n, 1, 1)
+    m[:,:2] = random_maps(n, 15., 0., math.tan(math.radians(10)), (0.04*W, 0.04*H), g)
+    return m
 
 # %% ../../nbs/2_data/03_augment.ipynb #67bd4ace
 def _crops(n, W, H, g, area=(0.08, 1.), ratio=(3/4, 4/3)):
     "A window of a random area, ratio and place, in each image."
     a, r = _uniform(n, *area, g), _uniform(n, *map(math.log, ratio), g).exp()
     w, h = (a*r).sqrt().clamp(max=1), (a/r).sqrt().clamp(max=1)     # shares of W and H
-    return _matrix(n, {(0,0): w, (1,1): h, (0,2): (1-w)*W*_uniform(n, -0.5, 0.5, g), (1,2): (1-h)*H*_uniform(n, -0.5, 0.5, g)})
+    cx, cy = (1-w)*W*_uniform(n, -0.5, 0.5, g), (1-h)*H*_uniform(n, -0.5, 0.5, g)
+    return _matrix(n, {(0,0): w, (1,1): h, (0,2): cx, (1,2): cy})
 
 def _tilts(n, W, H, g, much=0.1):
     "Seen from slightly aside: one border is up to `1 + much` times as far as the middle."
     return _matrix(n, {(2,0): _uniform(n, -much, much, g)*2/W, (2,1): _uniform(n, -much, much, g)*2/H})
 
 # %% ../../nbs/2_data/03_augment.ipynb #438a0569
+def _through(x, generator, *matrices):
+    "The images seen through the product of all `matrices`, the border going on outside."
+    H, W = x.shape[-2:]
+    return warp(x, reduce(torch.matmul, [m(len(x), W, H, generator) for m in matrices]), 'border')
+
 def augment_simple(x:Tensor, # (B,C,H,W) uint8
                    generator:torch.Generator=None, # of the amounts
                   ) -> Tensor: # (B,C,H,W) uint8
     "Flipped and moved by whole pixels, so no grey level is new."
-    n, (H, W) = len(x), x.shape[-2:]
-    return warp(x, _shifts(n, max(1, W//16), max(1, H//16), generator) @ _flips(n, generator), 'border')
+    return _through(x, generator, _shifts, _flips)
 
 # %% ../../nbs/2_data/03_augment.ipynb #b8137f77
 def augment_v1(x:Tensor, # (B,C,H,W) uint8
                generator:torch.Generator=None, # of the amounts
               ) -> Tensor: # (B,C,H,W) uint8
     "Flipped, turned, moved, slanted; the border goes on outside."
-    n, (H, W) = len(x), x.shape[-2:]
-    return warp(x, _flips(n, generator) @ _affines(n, W, H, generator), 'border')
+    return _through(x, generator, _flips, _turns)
 
 # %% ../../nbs/2_data/03_augment.ipynb #000a57aa
 def augment_v2(x:Tensor, # (B,C,H,W) uint8
                generator:torch.Generator=None, # of the amounts
               ) -> Tensor: # (B,C,H,W) uint8
     "A window of the image, flipped, turned, moved, slanted and tilted."
-    n, (H, W), g = len(x), x.shape[-2:], generator
-    return warp(x, _crops(n, W, H, g) @ _flips(n, g) @ _affines(n, W, H, g) @ _tilts(n, W, H, g), 'border')
+    return _through(x, generator, _crops, _flips, _turns, _tilts)
 
+# %% ../../nbs/2_data/03_augment.ipynb #31778c48
 def augment_crop(x:Tensor, # (B,C,H,W) uint8
                  generator:torch.Generator=None, # of the amounts
                 ) -> Tensor: # (B,C,H,W) uint8
     "A window of the image, perhaps flipped: what comes before timm's augmentations."
-    n, (H, W) = len(x), x.shape[-2:]
-    return warp(x, _crops(n, W, H, generator) @ _flips(n, generator), 'border')
+    return _through(x, generator, _crops, _flips)
 
 # %% ../../nbs/2_data/03_augment.ipynb #452cc561
 @contextmanager
@@ -132,10 +141,14 @@ def seeded(seed:int): # of Python's, numpy's and torch's (CPU) global generators
     "Within the block the global generators start from `seed`; after it they are where they were before."
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
-        random.seed(seed); np.random.seed(seed % 2**32); torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)
         yield
     finally:
-        random.setstate(before[0]); np.random.set_state(before[1]); torch.set_rng_state(before[2])
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 # %% ../../nbs/2_data/03_augment.ipynb #69352cea
 _timm_policies = {'timm-original': ('auto_augment_transform', 'original'),
@@ -145,36 +158,34 @@ _timm_policies = {'timm-original': ('auto_augment_transform', 'original'),
 def _timm_policy(name, size):
     "timm's function of a PIL image."
     try: from timm.data import auto_augment
-    except ImportError as e: raise ValueError(f'augmentation {name!r} needs the package timm, which is not installed: pip install "protoflow[timm]" (or choose simple, v1 or v2)') from e
+    except ImportError as e:
+        raise ValueError(f'augmentation {name!r} needs the package timm, which is not installed: '
+                         'pip install "protoflow[timm]" (or choose simple, v1 or v2)') from e
     make, config = _timm_policies[name]
     return getattr(auto_augment, make)(config, dict(translate_const=int(0.45*size), img_mean=(128,128,128)))
 
 # %% ../../nbs/2_data/03_augment.ipynb #a9e233cc
 class TimmAugment:
     "Random resized crop, flip, and one of timm's policies for each image of a batch."
-    def __init__(self, name:str): # 'timm-original' (AutoAugment), 'timm-rand' (RandAugment, magnitude 9) or 'timm-augmix'
-        if name not in _timm_policies: raise ValueError(f'no augmentation of timm is called {name!r}: expected one of {", ".join(_timm_policies)}')
-        self.name = name
+    def __init__(self, name:str): # 'timm-original' (AutoAugment), 'timm-rand' (RandAugment) or 'timm-augmix' (AugMix)
+        self.name = check_choice("timm's augmentation", name, _timm_policies)
         _timm_policy(name, 32)      # an error now rather than in the loader
     def __call__(self, x:Tensor, # (B,C,H,W) uint8
                  generator:torch.Generator=None, # of the amounts
                 ) -> Tensor: # (B,C,H,W) uint8
-        from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image       # here, since importing it takes a second
-        policy, (C, H, W) = _timm_policy(self.name, min(x.shape[-2:])), x.shape[1:]
+        from torchvision.transforms.v2 import functional as tv      # here, since importing it takes a second
+        policy, C = _timm_policy(self.name, min(x.shape[-2:])), x.shape[1]
         x = augment_crop(x, generator).expand(-1, max(C,3), -1, -1).cpu()      # the policies want colour
-        with seeded(int(2**31*_uniform(1, 0, 1, generator).double())):
-            images = [pil_to_tensor(policy(to_pil_image(i)).convert('RGB' if C == 3 else 'L')) for i in x]
-        return torch.stack(images)
+        with seeded(int(2**31*_uniform(1, 0, 1, generator).item())): images = [policy(tv.to_pil_image(i)) for i in x]
+        return torch.stack([tv.pil_to_tensor(i.convert('RGB' if C == 3 else 'L')) for i in images])
 
 # %% ../../nbs/2_data/03_augment.ipynb #0c3b6db3
-AUGMENTATIONS = ('none', 'simple', 'v1', 'v2', *_timm_policies) # names that `get_augment` knows
+_named = dict(none=None, simple=augment_simple, v1=augment_v1, v2=augment_v2)
+AUGMENTATIONS = (*_named, *_timm_policies) # names that `get_augment` knows
 
 def get_augment(name, # one of `AUGMENTATIONS`, None, or a function of a batch (B,C,H,W) and a generator
                ): # function of a batch and a generator, or None
     "The augmentation of that name."
-    if name is None or name == 'none': return None
-    if callable(name): return name
+    if name is None or callable(name): return name
     if name in _timm_policies: return TimmAugment(name)
-    named = dict(simple=augment_simple, v1=augment_v1, v2=augment_v2)
-    if name not in named: raise ValueError(f'no augmentation is called {name!r}: expected one of {", ".join(AUGMENTATIONS)}, or a function')
-    return named[name]
+    return _named[check_choice('augmentation', name, AUGMENTATIONS)]

@@ -15,62 +15,64 @@ import numpy as np
 import torch
 from fastcore.meta import delegates
 from filelock import FileLock
-from .loaders import DataLoaders
+from .loaders import DataLoaders, hold_out
 from .digits import digits_dls
-from .cub_objectnet import CUB200, data_root, objectnet_dls
-from .folders import Files, find_images, folder_dls, make_dls
-from .loaders import hold_out
 from .shapes import SHAPE_CLASSES, draw_shapes
+from .folders import Files, find_images, folder_dls, make_dls
+from .cub_objectnet import CUB200, data_root, objectnet_dls
 
 # %% ../../nbs/2_data/08_datasets.ipynb #97ccdf46
-def _tv(name, *args, **kwargs):
+def _tv(name):
     "torchvision's data set of that name; imported here, since that takes a second."
     from torchvision import datasets
-    return getattr(datasets, name)(*args, **kwargs)
+    return getattr(datasets, name)
 
 def _mnist(root, download):
-    parts = [_tv('MNIST', root, train, download=download) for train in (True, False)]
+    parts = [_tv('MNIST')(root, train, download=download) for train in (True, False)]
     return [str(i) for i in range(10)], *((p.data[:,None], p.targets) for p in parts)
 
-def _cifar(cls, root, download):
-    parts = [_tv(cls, root, train, download=download) for train in (True, False)]
-    return parts[0].classes, *((torch.as_tensor(p.data).permute(0,3,1,2).contiguous(), torch.tensor(p.targets)) for p in parts)
+def _cifar(name, root, download):
+    parts = [_tv(name)(root, train, download=download) for train in (True, False)]
+    images = [torch.as_tensor(p.data).permute(0,3,1,2).contiguous() for p in parts]
+    return parts[0].classes, *((x, torch.tensor(p.targets)) for x,p in zip(images, parts))
 
 def _stl10(root, download):
-    parts = [_tv('STL10', root, split, download=download) for split in ('train', 'test')]
+    parts = [_tv('STL10')(root, split, download=download) for split in ('train', 'test')]
     classes = getattr(parts[0], 'classes', 'airplane bird car cat deer dog horse monkey ship truck'.split())
-    return classes, *((torch.as_tensor(np.ascontiguousarray(p.data)), torch.as_tensor(p.labels.astype(int))) for p in parts)
+    images = [torch.as_tensor(np.ascontiguousarray(p.data)) for p in parts]
+    return classes, *((x, torch.as_tensor(p.labels.astype(int))) for x,p in zip(images, parts))
 
 # %% ../../nbs/2_data/08_datasets.ipynb #e5f868c1
-def _files(paths, labels):
-    return Files([p for part in paths for p in part], None), torch.tensor([y for part in labels for y in part])
+def _files(paths, labels): return Files(list(paths)), torch.tensor(labels)
+
+def _listed(name, images, splits, root, download):
+    "A data set whose parts have an attribute `images`, which lists their files."
+    parts = [_tv(name)(root, split, download=download) for split in splits]
+    return parts[0].classes, *(_files(getattr(p, images), p._labels) for p in parts)
+
+_pets = partial(_listed, 'OxfordIIITPet', '_images', ('trainval', 'test'))
+_aircraft = partial(_listed, 'FGVCAircraft', '_image_files', ('trainval', 'test'))
+_food = partial(_listed, 'Food101', '_image_files', ('train', 'test'))
 
 def _flowers(root, download):
-    train, valid, test = (_tv('Flowers102', root, split, download=download) for split in ('train', 'val', 'test'))
-    part = lambda *sets: _files([s._image_files for s in sets], [s._labels for s in sets])
-    return train.classes, part(train, valid), part(test)
-
-def _pets(root, download):
-    parts = [_tv('OxfordIIITPet', root, split, download=download) for split in ('trainval', 'test')]
-    return parts[0].classes, *(_files([p._images], [p._labels]) for p in parts)
-
-def _aircraft(root, download):
-    parts = [_tv('FGVCAircraft', root, split, download=download) for split in ('trainval', 'test')]
-    return parts[0].classes, *(_files([p._image_files], [p._labels]) for p in parts)
+    train, valid, test = (_tv('Flowers102')(root, split, download=download) for split in ('train', 'val', 'test'))
+    rest = _files([*train._image_files, *valid._image_files], [*train._labels, *valid._labels])
+    return train.classes, rest, _files(test._image_files, test._labels)
 
 # %% ../../nbs/2_data/08_datasets.ipynb #395013aa
-def _food(root, download):
-    parts = [_tv('Food101', root, split, download=download) for split in ('train', 'test')]
-    return parts[0].classes, *(_files([p._image_files], [p._labels]) for p in parts)
-
 def _caltech101(root, download):
-    d = _tv('Caltech101', root, download=download)
+    d = _tv('Caltech101')(root, download=download)
     folder = Path(d.root)/'101_ObjectCategories'
-    return d.categories, _files([[folder/d.categories[y]/f'image_{i:04d}.jpg' for y,i in zip(d.y, d.index)]], [d.y]), None
+    paths = [folder/d.categories[y]/f'image_{i:04d}.jpg' for y,i in zip(d.y, d.index)]
+    return d.categories, _files(paths, d.y), None
 
 def _eurosat(root, download):
-    d = _tv('EuroSAT', root, download=download)
-    return d.classes, _files([[p for p,_ in d.samples]], [d.targets]), None
+    d = _tv('EuroSAT')(root, download=download)
+    return d.classes, _files(*zip(*d.samples)), None
+
+def _cub200(root, download):
+    parts = [CUB200(root, train, download) for train in (True, False)]
+    return parts[0].classes, *((Files(p.paths, p.boxes), torch.tensor(p.labels)) for p in parts)
 
 # %% ../../nbs/2_data/08_datasets.ipynb #cd6f11cc
 def _imagenet(root, download):
@@ -79,13 +81,9 @@ def _imagenet(root, download):
     if (folder/'train').is_dir() and (folder/'val').is_dir() and not official:
         files, y, classes = find_images(folder/'train')
         return classes, (files, y), find_images(folder/'val', classes)[:2]
-    parts = [_tv('ImageNet', folder, split) for split in ('train', 'val')]
-    return [', '.join(names) for names in parts[0].classes], *(_files([[f for f,_ in p.samples]], [p.targets]) for p in parts)
-
-# %% ../../nbs/2_data/08_datasets.ipynb #dc4929a0
-def _cub200(root, download):
-    parts = [CUB200(root, train, download) for train in (True, False)]
-    return parts[0].classes, *((Files(p.paths, p.boxes), torch.tensor(p.labels)) for p in parts)
+    parts = [_tv('ImageNet')(folder, split) for split in ('train', 'val')]
+    classes = [', '.join(names) for names in parts[0].classes]
+    return classes, *(_files(*zip(*p.samples)) for p in parts)
 
 # %% ../../nbs/2_data/08_datasets.ipynb #080d7c6a
 @dataclass
@@ -98,21 +96,32 @@ class DataSource:
     augment:str = 'simple'  # of the training images, unless asked otherwise
     by_hand:bool = False    # must a person get it?
 
+# %% ../../nbs/2_data/08_datasets.ipynb #9ede85a6
 # where each data set comes from, by name
 SOURCES = {
-    'mnist': DataSource(_mnist, 'https://ossci-datasets.s3.amazonaws.com/mnist/', 'MNIST/raw/ with the four files *-ubyte, unzipped', augment='none'),
-    'cifar10': DataSource(partial(_cifar, 'CIFAR10'), 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz', 'cifar-10-batches-py/, unpacked'),
-    'cifar100': DataSource(partial(_cifar, 'CIFAR100'), 'https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz', 'cifar-100-python/, unpacked'),
+    'mnist': DataSource(_mnist, 'https://ossci-datasets.s3.amazonaws.com/mnist/',
+                        'MNIST/raw/ with the four files *-ubyte, unzipped', augment='none'),
+    'cifar10': DataSource(partial(_cifar, 'CIFAR10'), 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',
+                          'cifar-10-batches-py/, unpacked'),
+    'cifar100': DataSource(partial(_cifar, 'CIFAR100'), 'https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz',
+                           'cifar-100-python/, unpacked'),
     'stl10': DataSource(_stl10, 'http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz', 'stl10_binary/, unpacked'),
-    'flowers': DataSource(_flowers, 'https://www.robots.ox.ac.uk/~vgg/data/flowers/102/', 'flowers-102/ with jpg/, imagelabels.mat and setid.mat'),
-    'pets': DataSource(_pets, 'https://www.robots.ox.ac.uk/~vgg/data/pets/', 'oxford-iiit-pet/ with images/ and annotations/'),
-    'aircraft': DataSource(_aircraft, 'https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/', 'fgvc-aircraft-2013b/, unpacked'),
-    'food': DataSource(_food, 'https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/', 'food-101/ with images/ and meta/'),
-    'caltech101': DataSource(_caltech101, 'https://data.caltech.edu/records/mzrjq-6wc02', 'caltech101/ with 101_ObjectCategories/'),
-    'eurosat': DataSource(_eurosat, 'https://github.com/phelber/eurosat', 'eurosat/2750/ with a folder for each class', img_size=64),
+    'flowers': DataSource(_flowers, 'https://www.robots.ox.ac.uk/~vgg/data/flowers/102/',
+                          'flowers-102/ with jpg/, imagelabels.mat and setid.mat'),
+    'pets': DataSource(_pets, 'https://www.robots.ox.ac.uk/~vgg/data/pets/',
+                       'oxford-iiit-pet/ with images/ and annotations/'),
+    'aircraft': DataSource(_aircraft, 'https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/',
+                           'fgvc-aircraft-2013b/, unpacked'),
+    'food': DataSource(_food, 'https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/',
+                       'food-101/ with images/ and meta/'),
+    'caltech101': DataSource(_caltech101, 'https://data.caltech.edu/records/mzrjq-6wc02',
+                             'caltech101/ with 101_ObjectCategories/'),
+    'eurosat': DataSource(_eurosat, 'https://github.com/phelber/eurosat', 'eurosat/2750/ with a folder for each class',
+                          img_size=64),
     'cub200': DataSource(_cub200, 'https://data.caltech.edu/records/65de6-vp158', 'CUB_200_2011/, unpacked'),
-    'imagenet': DataSource(_imagenet, 'https://image-net.org/download-images', 'imagenet/ with ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or with train/ and val/', by_hand=True),
-}
+    'imagenet': DataSource(_imagenet, 'https://image-net.org/download-images',
+                           'imagenet/ with ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and '
+                           'ILSVRC2012_img_val.tar, or with train/ and val/', by_hand=True)}
 
 # %% ../../nbs/2_data/08_datasets.ipynb #f2813aa6
 def _find(source, root, fetch, errors):
@@ -132,15 +141,18 @@ def find_data(name:str, # one of `SOURCES`
               download:bool=True, # fetch what is not there?
              ) -> tuple: # classes, (training images, labels), (test images, labels) or None
     "What a data set consists of, downloaded if need be; else a `ValueError` that says what to put where."
-    source, root, errors = SOURCES[name], data_root(root), []
-    download, lock = download and not source.by_hand, root/f'.{name}.lock'
-    found = None if download and lock.exists() else _find(source, root, False, errors)    # a lock: somebody is downloading, or has been
+    source, root, errors, found = SOURCES[name], data_root(root), [], None
+    download = download and not source.by_hand
+    lock = root/f'.{name}.lock'     # where it is, somebody is downloading, or has been
+    if not (download and lock.exists()): found = _find(source, root, False, errors)
     if not found and download:
         with _lock(lock): found = _find(source, root, False, errors) or _find(source, root, True, errors)
     if found: return found
-    why = 'could not be downloaded' if download else 'is not for programs to download' if source.by_hand else 'may not be downloaded (download=False)'
-    raise ValueError(f'{name} is not in {root} and {why} ({errors[-1]}). By hand: get it from {source.address} and put '
-                     f'{source.files} into {root}; or name another folder in the variable DATASET_ROOT (in Python, root=)')
+    why = 'is not for programs to download' if source.by_hand else 'may not be downloaded (download=False)'
+    if download: why = 'could not be downloaded'
+    raise ValueError(f'{name} is not in {root} and {why} ({errors[-1]}). '
+                     f'By hand: get it from {source.address} and put {source.files} into {root}; '
+                     'or name another folder in the variable DATASET_ROOT (in Python, root=)')
 
 # %% ../../nbs/2_data/08_datasets.ipynb #bf082c18
 @delegates(make_dls)
@@ -153,8 +165,9 @@ def named_dls(name:str, # one of `SOURCES`
     "Loaders of a data set that torchvision or this notebook finds."
     source = SOURCES[name]
     classes, train, test = find_data(name, root, download)
+    if augment == 'default': augment = source.augment
     if kwargs.get('img_size') is None: kwargs['img_size'] = source.img_size
-    return make_dls(name, classes, train, test=test, augment=source.augment if augment == 'default' else augment, **kwargs)
+    return make_dls(name, classes, train, test=test, augment=augment, **kwargs)
 
 # %% ../../nbs/2_data/08_datasets.ipynb #53eed4a8
 @delegates(make_dls)
@@ -168,34 +181,43 @@ def shapes_dls(n:int=3600, # drawings for training and validation
                **kwargs, # options of `make_dls`
               ) -> DataLoaders:
     "Loaders of drawn shapes with their masks."
-    rest, test = draw_shapes(n, img_size, channels, noise, seed=0), draw_shapes(n_test, img_size, channels, noise, seed=1)
+    rest, test = (draw_shapes(k, img_size, channels, noise, seed=i) for i,k in enumerate((n, n_test)))
     stay, out = hold_out(rest.y, valid_size, seed, SHAPE_CLASSES)
-    dls = make_dls('shapes', SHAPE_CLASSES, (rest.x[stay], rest.y[stay]), (rest.x[out], rest.y[out]), (test.x, test.y), seed=seed, **kwargs)
-    for dl,d,i in ((dls.train, rest, stay), (dls.valid, rest, out), (dls.test, test, slice(None))):
-        dl.dataset.objects, dl.dataset.parts = d.objects[i], d.parts[i]
+    drawn = dict(train=(rest, stay), valid=(rest, out), test=(test, slice(None)))
+    parts = {name: (d.x[i], d.y[i]) for name,(d,i) in drawn.items()}
+    dls = make_dls('shapes', SHAPE_CLASSES, **parts, seed=seed, **kwargs)
+    for name,(d,i) in drawn.items():
+        data = getattr(dls, name).dataset
+        data.objects, data.parts = d.objects[i], d.parts[i]
     return dls
 
 # %% ../../nbs/2_data/08_datasets.ipynb #9e0a1882
-def _digits(**kwargs):
-    takes = inspect.signature(digits_dls).parameters
-    unfit = sorted(k for k,v in kwargs.items() if k not in takes)
-    if unfit: raise ValueError(f'digits are used as they are, 8×8 with 17 grey levels: {", ".join(unfit)} does not apply; expected {", ".join(takes)}')
-    return digits_dls(**kwargs)
-
 def dataset_names() -> list: # of names
     "The names that `get_dls` knows."
     return ['digits', 'shapes', *SOURCES, 'objectnet']
 
+# %% ../../nbs/2_data/08_datasets.ipynb #a20c5b84
+def _digits(**kwargs):
+    takes = inspect.signature(digits_dls).parameters
+    if unfit := sorted(kwargs.keys() - takes.keys()):
+        raise ValueError(f'digits are used as they are, 8×8 with 17 grey levels: {", ".join(unfit)} does not apply; '
+                         f'expected {", ".join(takes)}')
+    return digits_dls(**kwargs)
+
 def find_dls(name, # one of `dataset_names()`, or the path of a folder of images
             ): # function that makes `DataLoaders`
     "What makes the loaders of the data set of that name."
-    if not isinstance(name, (str, Path)): raise ValueError(f'{name!r:.60}: expected the name of a data set ({", ".join(dataset_names())}) or the path of a folder of images')
+    names = ', '.join(dataset_names())
+    if not isinstance(name, (str, Path)):
+        raise ValueError(f'{name!r:.60}: expected the name of a data set ({names}) or the path of a folder of images')
     own = {'digits': _digits, 'shapes': shapes_dls, 'objectnet': objectnet_dls}
     if name in own: return own[name]
     if name in SOURCES: return partial(named_dls, name)
     if Path(name).expanduser().is_dir(): return partial(folder_dls, name)
-    if len(Path(name).parts) > 1 or str(name)[:1] in '.~': raise ValueError(f'{name}: there is no such folder; expected one with a folder of images for each class, or a data set: {", ".join(dataset_names())}')
-    raise ValueError(f'no data set is called {str(name)!r}: expected one of {", ".join(dataset_names())}, or the path of a folder of images')
+    if len(Path(name).parts) > 1 or str(name)[:1] in '.~':
+        raise ValueError(f'{name}: there is no such folder; expected one with a folder of images for each class, '
+                         f'or a data set: {names}')
+    raise ValueError(f'no data set is called {str(name)!r}: expected one of {names}, or the path of a folder of images')
 
 # %% ../../nbs/2_data/08_datasets.ipynb #a1c9d69e
 def get_dls(name:str, # name of a data set, or the path of a folder of images
@@ -203,5 +225,7 @@ def get_dls(name:str, # name of a data set, or the path of a folder of images
            ) -> DataLoaders:
     "The loaders of the data set of that name."
     for option,least in (('bs', 1), ('seed', 0)):
-        if type(kwargs.get(option, least)) is not int or kwargs.get(option, least) < least: raise ValueError(f'{option} {kwargs[option]!r}: expected a whole number from {least}')
+        value = kwargs.get(option, least)
+        if type(value) is not int or value < least:
+            raise ValueError(f'{option} {value!r}: expected a whole number from {least}')
     return find_dls(name)(**kwargs)

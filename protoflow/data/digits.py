@@ -6,28 +6,26 @@
 __all__ = ['digits_dls']
 
 # %% ../../nbs/2_data/04_digits.ipynb #b4c00003
+import numpy as np
 import torch
 from .augment import random_affine
 from .images import ImageData
 from .loaders import DataLoaders, ImageLoader
 
 # %% ../../nbs/2_data/04_digits.ipynb #5d343002
-def _stratified(y, fraction, seed):
-    "Indices (kept, held out), the same share of each class in both."
-    from sklearn.model_selection import train_test_split
-    return [torch.as_tensor(i) for i in train_test_split(torch.arange(len(y)).numpy(), test_size=fraction, stratify=y.numpy(), random_state=seed)]
-
 def digits_dls(bs:int=64, # batch size
                valid_size:float=0.1, # share of the training images held out
                seed:int=0, # of the validation split and of the order
               ) -> DataLoaders:
     "scikit-learn's digits; the test set is the same for every seed."
     from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
     d = load_digits()
-    x, y = torch.as_tensor(d.images).round().to(torch.uint8)[:,None], torch.as_tensor(d.target)
-    rest, test = _stratified(y, 0.25, 0)
-    train, valid = (rest[i] for i in _stratified(y[rest], valid_size, seed))
-    data = lambda i, augment=None: ImageData(x[i], y[i], 17, 10, augment)
-    augment = lambda x, g: random_affine(x, 0.75, g, degrees=15., zoom=0.15, shear=0.15, shift=0.7)
-    return DataLoaders('digits', ImageLoader(data(train, augment), bs, True, torch.Generator().manual_seed(seed)),
-                       ImageLoader(data(valid), 4*bs), ImageLoader(data(test), 4*bs), [str(i) for i in range(10)])
+    x, y = d.images.astype(np.uint8)[:,None], d.target
+    x, x_test, y, y_test = train_test_split(x, y, test_size=0.25, stratify=y, random_state=0)
+    x, x_valid, y, y_valid = train_test_split(x, y, test_size=valid_size, stratify=y, random_state=seed)
+    def data(x, y, augment=None): return ImageData(torch.as_tensor(x), torch.as_tensor(y), 17, 10, augment)
+    def augment(x, g): return random_affine(x, 0.75, g, degrees=15., zoom=0.15, shear=0.15, shift=0.7)
+    train = ImageLoader(data(x, y, augment), bs, True, torch.Generator().manual_seed(seed))
+    valid, test = ImageLoader(data(x_valid, y_valid), 4*bs), ImageLoader(data(x_test, y_test), 4*bs)
+    return DataLoaders('digits', train, valid, test, [str(i) for i in range(10)])

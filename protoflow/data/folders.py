@@ -14,10 +14,10 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image, ImageOps
 from torch import Tensor
+from ..core.checks import check_choice, check_labels
 from .augment import get_augment
-from ..core.checks import check_labels
-from .loaders import DataLoaders, ImageLoader, hold_out
 from .images import ImageData
+from .loaders import DataLoaders, ImageLoader, hold_out
 
 # %% ../../nbs/2_data/06_folders.ipynb #7e3228db
 INTERPOLATIONS = ('bilinear', 'bicubic', 'lanczos') # PIL's, by name
@@ -28,16 +28,17 @@ def fit_image(img, # PIL image
               interpolation:str='bilinear', # or 'bicubic', 'lanczos'
              ) -> Tensor: # (C,H,W) uint8
     "The image in that size and number of channels, 8 bits each."
-    if img.mode.startswith('I;16'): img = Image.fromarray((np.asarray(img) >> 8).astype(np.uint8))   # PIL would cut 16 bits off at 255
-    img = img.convert('L' if channels == 1 else 'RGB')
-    if img.size != tuple(size)[::-1]: img = img.resize(tuple(size)[::-1], Image.Resampling[interpolation.upper()])
-    return torch.tensor(np.asarray(img)).view(*size, -1).permute(2,0,1).contiguous()
+    if img.mode.startswith('I;16'):     # PIL would cut 16 bits off at 255
+        img = Image.fromarray((np.asarray(img) >> 8).astype(np.uint8))
+    img, (height, width) = img.convert('L' if channels == 1 else 'RGB'), size
+    if img.size != (width, height): img = img.resize((width, height), Image.Resampling[interpolation.upper()])
+    return torch.tensor(np.asarray(img)).view(height, width, -1).permute(2,0,1).contiguous()
 
 # %% ../../nbs/2_data/06_folders.ipynb #3c2a55c0
 class Files:
     "Images that are read from their files when indexed with a number."
     def __init__(self, paths:list, # of the files
-                 boxes:list=None, # (left, top, right, bottom), pixels, of the part of each that is used; default: all of it
+                 boxes:list=None, # (left, top, right, bottom), pixels, of the part of each that is used; default: all
                  border:int=0): # pixels that are cut off on every side
         self.paths, self.boxes, self.border = paths, boxes, border
     def __len__(self): return len(self.paths)
@@ -67,7 +68,8 @@ class Pictures:
         i = self.index[i]
         if i.ndim == 0: return self.read(i.item())
         if isinstance(self.source, Tensor) and self.source.shape[1:] == self.shape[1:]: return self.source[i]
-        return torch.stack([self.read(j) for j in i.tolist()]) if len(i) else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
+        if not len(i): return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
+        return torch.stack([self.read(j) for j in i.tolist()])
     def take(self, i:Tensor): # (m,) numbers in here
         "Only some of these images."
         return Pictures(self.source, self.size, self.channels, self.interpolation, self.index[i])
@@ -77,7 +79,9 @@ class Pictures:
 def read(self:Pictures, i:int) -> Tensor: # (C,H,W) uint8
     "Image `i` of the source, made to fit."
     img = self.source[i]
-    if isinstance(img, Tensor): img = Image.fromarray((img[0] if len(img) == 1 else img.permute(1,2,0)).contiguous().numpy())
+    if isinstance(img, Tensor):
+        a = img[0] if len(img) == 1 else img.permute(1,2,0).contiguous()
+        img = Image.fromarray(a.numpy())
     return fit_image(img, self.size, self.channels, self.interpolation)
 
 # %% ../../nbs/2_data/06_folders.ipynb #ea9585a5
@@ -93,35 +97,40 @@ class PictureData(ImageData):
         self.check_views()
 
 # %% ../../nbs/2_data/06_folders.ipynb #19bf8617
-def _as_size(img_size, default):
-    "(height, width) from a number, a pair or None."
-    size = default if img_size is None else (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-    if len(size) != 2 or min(size) < 1: raise ValueError(f'img_size {img_size}: expected the number of pixels of a side, or (height, width)')
-    return size
+def _hold_out(part, share, seed, classes):
+    "A part of pictures and labels made two: what stays, and the same share of each class, held out."
+    pictures, y = part
+    return [(pictures.take(i), y[i]) for i in hold_out(y, share, seed, classes)]
 
 def _split(train, valid, test, valid_size, seed, classes):
-    "Three pairs of `Pictures` and labels; parts that are None are held out of the training images."
-    cut = lambda part, i: (part[0].take(i), part[1][i])
-    if test is None:
-        stay, out = hold_out(train[1], 0.2, 0, classes)
-        train, test = cut(train, stay), cut(train, out)
-    if valid is None:
-        stay, out = hold_out(train[1], valid_size, seed, classes)
-        train, valid = cut(train, stay), cut(train, out)
+    "Three parts; those that are None are held out of the training images."
+    if test is None: train, test = _hold_out(train, 0.2, 0, classes)
+    if valid is None: train, valid = _hold_out(train, valid_size, seed, classes)
     return train, valid, test
 
-# %% ../../nbs/2_data/06_folders.ipynb #8a079fc3
 def _in_memory(parts, lazy):
-    "The images of all parts read now, unless asked otherwise or, by default, if they are more than 5,000 files together."
+    "The images of all parts read now, unless asked otherwise or, by default, if they are more than 5,000 files."
     if lazy is None: lazy = sum(len(x) for x,_ in parts if not isinstance(x.source, Tensor)) > 5000
     return parts if lazy else [(x[:], y) for x,y in parts]
 
+# %% ../../nbs/2_data/06_folders.ipynb #8a079fc3
+def _options(classes, img_size, channels, interpolation, shape):
+    "(height, width) and channels, those of `shape` by default; a `ValueError` for what no data set can be made of."
+    if len(classes) < 2: raise ValueError(f'one class only ({", ".join(classes)}): a classifier needs at least two')
+    check_choice('interpolation', interpolation, INTERPOLATIONS)
+    channels, img_size = channels or shape[0], shape[1:] if img_size is None else img_size
+    if channels not in (1, 3): raise ValueError(f'{channels} channels: expected 1 (grey) or 3 (colour)')
+    size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f'img_size {img_size}: expected the number of pixels of a side, or (height, width)')
+    return size, channels
+
+# %% ../../nbs/2_data/06_folders.ipynb #069d2d6c
 def _loaders(name, parts, classes, augment, n_views, bs, seed, num_workers):
     "`DataLoaders` of three pairs of images and labels."
-    train, valid, test = parts
-    evaluated = [ImageLoader(PictureData(*part, len(classes)), 4*bs, num_workers=num_workers) for part in (valid, test)]
-    data = PictureData(*train, len(classes), get_augment(augment), n_views)
-    g = torch.Generator().manual_seed(seed)
+    train, *others = parts
+    data, g = PictureData(*train, len(classes), get_augment(augment), n_views), torch.Generator().manual_seed(seed)
+    evaluated = [ImageLoader(PictureData(*part, len(classes)), 4*bs, num_workers=num_workers) for part in others]
     return DataLoaders(name, ImageLoader(data, bs, True, g, num_workers), *evaluated, list(classes))
 
 # %% ../../nbs/2_data/06_folders.ipynb #7d374749
@@ -142,19 +151,12 @@ def make_dls(name:str, # of the data set
              num_workers:int=0, # processes that read ahead
             ) -> DataLoaders:
     "Loaders of training, validation and test images, all made to fit."
-    is_tensor = isinstance(train[0], Tensor)
-    size, channels = _as_size(img_size, train[0].shape[2:] if is_tensor else (32,32)), channels or (train[0].shape[1] if is_tensor else 3)
-    _check_options(classes, channels, interpolation)
-    fit = lambda part: part and (Pictures(part[0], size, channels, interpolation), check_labels(part[1], len(classes), len(part[0])))
-    parts = _split(fit(train), fit(valid), fit(test), valid_size, seed, classes)
+    shape = train[0].shape[1:] if isinstance(train[0], Tensor) else (3,32,32)
+    size, channels = _options(classes, img_size, channels, interpolation, shape)
+    def fit(images, y):
+        return Pictures(images, size, channels, interpolation), check_labels(y, len(classes), len(images))
+    parts = _split(*(part and fit(*part) for part in (train, valid, test)), valid_size, seed, classes)
     return _loaders(name, _in_memory(parts, lazy), classes, augment, n_views, bs, seed, num_workers)
-
-# %% ../../nbs/2_data/06_folders.ipynb #069d2d6c
-def _check_options(classes, channels, interpolation):
-    "A `ValueError` for what no data set can be made of."
-    if len(classes) < 2: raise ValueError(f'one class only ({", ".join(classes)}): a classifier needs at least two')
-    if channels not in (1, 3): raise ValueError(f'{channels} channels: expected 1 (grey) or 3 (colour)')
-    if interpolation not in INTERPOLATIONS: raise ValueError(f'interpolation {interpolation!r}: expected one of {", ".join(INTERPOLATIONS)}')
 
 # %% ../../nbs/2_data/06_folders.ipynb #b744c114
 IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp') # how image files end
@@ -166,15 +168,16 @@ def find_images(folder, # path of a folder with one folder for each class
     folder = Path(folder)
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != '.' and p.name != '__MACOSX')
     if not names: raise ValueError(f'{folder} has no folders: expected one for each class, such as {folder}/cat/1.jpg')
-    if classes and set(names) - set(classes): raise ValueError(f'{folder} has classes that the training images do not have: {", ".join(sorted(set(names)-set(classes)))}')
-    paths, labels, empty = [], [], []
-    for name in names:
-        found = sorted(p for p in (folder/name).rglob('*') if p.suffix.lower() in IMG_EXTENSIONS and p.name[0] != '.')
-        paths += found
-        labels += [(classes or names).index(name)]*len(found)
-        if not found: empty.append(name)
-    if empty: raise ValueError(f'{folder}: no images of {", ".join(empty)}; expected files that end in {", ".join(IMG_EXTENSIONS)}')
-    return Files(paths), torch.tensor(labels), classes or names
+    classes = classes or names
+    if new := sorted(set(names) - set(classes)):
+        raise ValueError(f'{folder} has classes that the training images do not have: {", ".join(new)}')
+    def is_image(path): return path.suffix.lower() in IMG_EXTENSIONS and path.name[0] != '.'
+    found = {name: sorted(filter(is_image, (folder/name).rglob('*'))) for name in names}
+    if empty := [name for name,paths in found.items() if not paths]:
+        raise ValueError(f'{folder}: no images of {", ".join(empty)}; '
+                         f'expected files that end in {", ".join(IMG_EXTENSIONS)}')
+    labels = [classes.index(name) for name,paths in found.items() for _ in paths]
+    return Files([path for paths in found.values() for path in paths]), torch.tensor(labels), classes
 
 # %% ../../nbs/2_data/06_folders.ipynb #b95e7c10
 @delegates(make_dls)
@@ -183,11 +186,13 @@ def folder_dls(path, # of a folder of images
               ) -> DataLoaders:
     "Loaders of the images in a folder, with one folder for each class, or folders `train`, `valid`, `test` of such."
     path = Path(path).expanduser()
-    if not path.is_dir(): raise ValueError(f'{path} is not a folder: expected one that has a folder of images for each class')
+    if not path.is_dir():
+        raise ValueError(f'{path} is not a folder: expected one that has a folder of images for each class')
     part = {p.name: p for p in path.iterdir() if p.is_dir()}
     files, y, classes = find_images(part.get('train', path))
-    if 'train' not in part: return make_dls(str(path.resolve()), classes, (files, y), **kwargs)
-    valid, test = part.get('valid', part.get('validation', part.get('val'))), part.get('test')
-    if test is None: valid, test = None, valid
-    more = {k: find_images(p, classes)[:2] for k,p in (('valid', valid), ('test', test)) if p}
-    return make_dls(str(path.resolve()), classes, (files, y), **more, **kwargs)
+    others = {}
+    if 'train' in part:
+        valid, test = part.get('valid', part.get('validation', part.get('val'))), part.get('test')
+        if test is None: valid, test = None, valid
+        others = {k: find_images(p, classes)[:2] for k,p in dict(valid=valid, test=test).items() if p}
+    return make_dls(str(path.resolve()), classes, (files, y), **others, **kwargs)

@@ -14,8 +14,11 @@ from ..core.checks import check_images, check_labels
 # %% ../../nbs/2_data/01_images.ipynb #cbdcaf46
 class Batch(list):
     "Indices of one batch, with the seed of its augmentation."
-    def __init__(self, indices, seed): super().__init__(indices); self.seed = seed # numbers of images, seed
+    def __init__(self, indices, seed): # numbers of images, seed
+        super().__init__(indices)
+        self.seed = seed
 
+# %% ../../nbs/2_data/01_images.ipynb #1f75db89
 class ImageData:
     "Images `(N,C,H,W)` uint8 and labels `(N,)`; index with a number for one example, with a list for a batch."
     def __init__(self, x:Tensor, # (N,C,H,W) integers
@@ -24,8 +27,9 @@ class ImageData:
                  n_classes:int=None, # default: the largest label, plus one
                  augment=None, # function of a batch (B,C,H,W) and a generator, applied to lists only
                  n_views:int=1): # with 2 or more, a batch is (n_views,B,C,H,W)
-        if getattr(x, 'ndim', 0) != 4: raise ValueError(f'images have shape {tuple(getattr(x, "shape", ()))}: expected (N,C,H,W)')
-        self.x = check_images(x, tuple(x.shape[1:]), n_levels).to(torch.uint8)
+        shape = tuple(getattr(x, 'shape', ()))
+        if len(shape) != 4: raise ValueError(f'images have shape {shape}: expected (N,C,H,W)')
+        self.x = check_images(x, shape[1:], n_levels).to(torch.uint8)
         self.n_classes = n_classes or int(torch.as_tensor(y).max())+1
         self.y = check_labels(y, self.n_classes, len(x))
         self.n_levels, self.augment, self.n_views = n_levels, augment, n_views
@@ -37,7 +41,9 @@ class ImageData:
 def check_views(self:ImageData):
     "Raise `ValueError` unless there is a way to make as many different views."
     if self.n_views < 1: raise ValueError(f'n_views {self.n_views}: expected at least 1')
-    if self.n_views > 1 and self.augment is None: raise ValueError(f'n_views {self.n_views} without an augmentation: the views would be the same; choose one with augment=')
+    if self.n_views > 1 and self.augment is None:
+        raise ValueError(f'n_views {self.n_views} without an augmentation: the views would be the same; '
+                         'choose one with augment=')
 
 @patch
 def __getitem__(self:ImageData, i): # number, list, or `Batch`, whose augmentation is always the same

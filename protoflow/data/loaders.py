@@ -16,7 +16,7 @@ from .images import Batch, ImageData
 
 # %% ../../nbs/2_data/02_loaders.ipynb #72716d54
 class Batches(BatchSampler):
-    "Batches of indices with seeds, of which process `rank` of `world_size` gets its part; the next pass leaves out the first `skip`."
+    "Batches of indices with seeds: the part of process `rank` of `world_size`; the next pass leaves out `skip`."
     def __init__(self, sampler, # of indices
                  bs:int, # batch size, over all processes
                  drop_last:bool, # leave out a last batch that is not full?
@@ -24,11 +24,12 @@ class Batches(BatchSampler):
         super().__init__(sampler, bs, drop_last)
         self.generator, self.rank, self.world_size, self.skip = generator, 0, 1, 0
     def __iter__(self):
-        first, skip, self.skip = torch.randint(2**62, (), generator=self.generator).item(), self.skip, 0
+        first = torch.randint(2**62, (), generator=self.generator).item()
+        skip, self.skip = self.skip, 0      # the pass after this one is whole
         for i,indices in enumerate(super().__iter__()):
             n = len(indices)//self.world_size
-            if self.world_size > 1: indices = indices[self.rank*n:(self.rank+1)*n]
-            if i >= skip: yield Batch(indices, (first + i + 1_000_003*self.rank) % 2**62)
+            seed = derived_seed(self.rank, first + i) % 2**62
+            if i >= skip: yield Batch(indices[self.rank*n:(self.rank+1)*n], seed)
 
 # %% ../../nbs/2_data/02_loaders.ipynb #02fd4493
 class ImageLoader(DataLoader):
@@ -42,8 +43,9 @@ class ImageLoader(DataLoader):
         if num_workers < 0: raise ValueError(f'num_workers {num_workers}: expected 0 or more processes')
         self.order = generator or torch.Generator()
         sampler = RandomSampler(ds, generator=self.order) if shuffle else SequentialSampler(ds)
-        super().__init__(ds, batch_size=None, sampler=Batches(sampler, min(bs, len(ds)), shuffle, self.order), num_workers=num_workers,
-                         generator=torch.Generator().manual_seed(0))    # torch draws from it for its workers; not from ours, nor from everybody's
+        batches = Batches(sampler, min(bs, len(ds)), shuffle, self.order)
+        for_workers = torch.Generator().manual_seed(0)  # torch draws from it; not from ours, nor from everybody's
+        super().__init__(ds, batch_size=None, sampler=batches, num_workers=num_workers, generator=for_workers)
     def __getitem__(self, i): return self.dataset[i]
 
 # %% ../../nbs/2_data/02_loaders.ipynb #b44e58fd
@@ -53,10 +55,12 @@ def set_epoch(self:ImageLoader, seed:int, # of the training
               rank:int=0, world_size:int=1, # this process, number of processes
               skip:int=0): # batches to leave out, which have been seen
     "Make the next pass over the data that of `epoch`: the same order and augmentation each time."
-    bs = self.sampler.batch_size
-    if bs%world_size: raise ValueError(f'batch size {bs} for {world_size} processes: expected a multiple of their number')
+    batches = self.sampler
+    if batches.batch_size%world_size:
+        raise ValueError(f'batch size {batches.batch_size} for {world_size} processes: '
+                         'expected a multiple of their number')
     self.order.manual_seed(derived_seed(seed, epoch))
-    self.sampler.rank, self.sampler.world_size, self.sampler.skip = rank, world_size, skip
+    batches.rank, batches.world_size, batches.skip = rank, world_size, skip
 
 # %% ../../nbs/2_data/02_loaders.ipynb #c001c6d2
 @dataclass(repr=False)
@@ -67,21 +71,25 @@ class DataLoaders:
     valid:ImageLoader   # held out of the training set; watch it as you like
     test:ImageLoader    # looked at once, at the end
     classes:list        # names
-
-    def __repr__(self):
-        parts = ', '.join(f'{name} {len(dl.dataset):,} in {len(dl)} batch{"es" if len(dl) != 1 else ""}' for name,dl in (('training', self.train), ('validation', self.valid), ('test', self.test)))
-        return f'{self.name}: images of {"×".join(map(str, self.image_shape))} with {self.n_levels} grey levels in {self.n_classes} classes; {parts}'
     @property
     def n_levels(self): return self.train.dataset.n_levels # grey levels
     @property
     def n_classes(self): return len(self.classes) # Y
     @property
     def image_shape(self): return tuple(self.train.dataset.x.shape[1:]) # (C,H,W)
+    def __repr__(self):
+        size = '×'.join(map(str, self.image_shape))
+        parts = dict(training=self.train, validation=self.valid, test=self.test)
+        counts = [f'{name} {len(dl.dataset):,} in {len(dl)} batch{"es"*(len(dl) != 1)}' for name,dl in parts.items()]
+        return (f'{self.name}: images of {size} with {self.n_levels} grey levels in {self.n_classes} classes; '
+                + ', '.join(counts))
 
+# %% ../../nbs/2_data/02_loaders.ipynb #8e2172dd
 def check_dls(dls): # candidate
     "Raise `ValueError` unless `dls` is `DataLoaders`, or looks like them."
-    if not hasattr(dls, 'image_shape'): raise ValueError(f'dls is {repr(dls)[:60] if isinstance(dls, str) else type(dls).__name__}: expected DataLoaders, which get_dls(name or folder) or make_dls makes')
-
+    if hasattr(dls, 'image_shape'): return
+    given = repr(dls)[:60] if isinstance(dls, str) else type(dls).__name__
+    raise ValueError(f'dls is {given}: expected DataLoaders, which get_dls(name or folder) or make_dls makes')
 
 # %% ../../nbs/2_data/02_loaders.ipynb #adadd0d8
 def hold_out(y:Tensor, # (N,) classes
@@ -90,10 +98,16 @@ def hold_out(y:Tensor, # (N,) classes
              classes:list=None, # names, for errors
             ) -> tuple: # indices that stay, indices held out
     "Indices of a split with the same share of every class in both parts."
-    if not 0 < share < 1: raise ValueError(f'a share of {share} to hold out: expected a number between 0 and 1, such as 0.1')
+    if not 0 < share < 1:
+        raise ValueError(f'a share of {share} to hold out: expected a number between 0 and 1, such as 0.1')
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     groups = order[y[order].argsort(stable=True)].split(y.bincount().tolist())
+    stay, out = [], []
     for c,group in enumerate(groups):
-        if len(group) == 1: raise ValueError(f'class {classes[c] if classes else c} has one image: expected at least two, so that one can be held out')
-    n_out = [min(len(g)-1, max(1, round(share*len(g)))) if len(g) else 0 for g in groups]
-    return torch.cat([g[n:] for g,n in zip(groups, n_out)]).sort()[0], torch.cat([g[:n] for g,n in zip(groups, n_out)]).sort()[0]
+        if len(group) == 1:
+            name = classes[c] if classes else c
+            raise ValueError(f'class {name} has one image: expected at least two, so that one can be held out')
+        n_out = max(1, min(len(group)-1, round(share*len(group))))
+        out.append(group[:n_out])
+        stay.append(group[n_out:])
+    return torch.cat(stay).sort()[0], torch.cat(out).sort()[0]

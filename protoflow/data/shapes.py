@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 # %% ../../nbs/2_data/05_shapes.ipynb #759da66f
-BODIES, MARKS = ('disc', 'square', 'triangle'), ('dot', 'bar', 'cross') # names, in the order of the distances below
+BODIES = ('disc', 'square', 'triangle') # names, in the order of `body_distance`
+MARKS = ('dot', 'bar', 'cross') # names, in the order of `mark_distance`
 SHAPE_CLASSES = [f'{body} with {mark}' for body in BODIES for mark in MARKS] # by number
 
 # %% ../../nbs/2_data/05_shapes.ipynb #02ddd343
@@ -24,15 +25,17 @@ def body_distance(u:Tensor, # (...) to the right, in radii
     disc = (u**2 + v**2).sqrt() - 1
     square = torch.maximum(u.abs(), v.abs()) - 0.85
     sides = [math.cos(a)*u + math.sin(a)*v for a in (math.pi/2, math.pi*7/6, math.pi*11/6)]
-    return torch.stack([disc, square, torch.stack(sides).amax(0) - 0.6])
+    triangle = torch.stack(sides).amax(0) - 0.6
+    return torch.stack([disc, square, triangle])
 
 # %% ../../nbs/2_data/05_shapes.ipynb #bfb156a9
 def mark_distance(u:Tensor, # (...) to the right, in radii of the body
                   v:Tensor, # (...) downwards, in radii of the body
                  ) -> Tensor: # (3,...) radii; negative inside
     "Signed distance to the outline of each mark: dot, bar, cross."
-    bar = lambda a, b: torch.maximum(a.abs()-0.5, b.abs()-0.16)
-    return torch.stack([(u**2 + v**2).sqrt() - 0.34, bar(u, v), torch.minimum(bar(u, v), bar(v, u))])
+    def bar(a, b): return torch.maximum(a.abs()-0.5, b.abs()-0.16)
+    dot, cross = (u**2 + v**2).sqrt() - 0.34, torch.minimum(bar(u, v), bar(v, u))
+    return torch.stack([dot, bar(u, v), cross])
 
 # %% ../../nbs/2_data/05_shapes.ipynb #0aa31791
 def local_coordinates(size:int, # of the image, pixels
@@ -42,28 +45,32 @@ def local_coordinates(size:int, # of the image, pixels
                      ) -> tuple: # u, v: (N,size,size) radii
     "The coordinates of every pixel's centre as seen from each object."
     p = torch.arange(size) + 0.5
-    dx, dy = p[None,None,:] - center[:,0,None,None], p[None,:,None] - center[:,1,None,None]
-    c, s = angle.cos()[:,None,None], angle.sin()[:,None,None]
-    return (c*dx + s*dy)/radius[:,None,None], (c*dy - s*dx)/radius[:,None,None]
+    (x, y), radius, angle = center.T[...,None,None], radius[:,None,None], angle[:,None,None]
+    dx, dy = p - x, p[:,None] - y
+    c, s = angle.cos(), angle.sin()
+    return (c*dx + s*dy)/radius, (c*dy - s*dx)/radius
 
 # %% ../../nbs/2_data/05_shapes.ipynb #e6a6b797
+def _rand(g, *shape, low=0., high=1.):
+    "Uniform numbers."
+    return low + (high-low)*torch.rand(*shape, generator=g)
+
 def _place(n, size, g):
     "Signed distances, in pixels, of all bodies and all marks of `n` objects placed at random: each (3,n,size,size)."
-    rand = lambda *shape, low=0., high=1.: low + (high-low)*torch.rand(*shape, generator=g)
-    radius = size*rand(n, low=0.26, high=0.36)
+    radius = size*_rand(g, n, low=0.26, high=0.36)
     room = (size/2 - 1.2*radius - 1).clamp(min=0)     # the farthest corner is 1.2 radii away
-    u, v = local_coordinates(size, size/2 + room[:,None]*rand(n, 2, low=-1), radius, rand(n, high=2*math.pi))
-    du, dv = rand(2, n, 1, 1, low=-0.12, high=0.12)   # the mark is not quite in the middle
-    return body_distance(u, v)*radius[:,None,None], mark_distance(u-du, v-dv)*radius[:,None,None]
+    center = size/2 + room[:,None]*_rand(g, n, 2, low=-1)
+    u, v = local_coordinates(size, center, radius, _rand(g, n, high=2*math.pi))
+    du, dv = _rand(g, 2, n, 1, 1, low=-0.12, high=0.12)   # the mark is not quite in the middle
+    return [d*radius[:,None,None] for d in (body_distance(u, v), mark_distance(u-du, v-dv))]
 
 # %% ../../nbs/2_data/05_shapes.ipynb #17283fff
 def _colours(n, g):
     "Colours of background, body and mark: three times (n,3,1,1) in 0..1."
-    rand = lambda *shape, low=0., high=1.: low + (high-low)*torch.rand(*shape, generator=g)
     def tint(low, high, much):
-        c = rand(n, 3, low=-much, high=much)
-        return (rand(n, 1, low=low, high=high) + c - c.mean(1, keepdim=True))[...,None,None]
-    mark = torch.where(rand(n) < 0.5, rand(n, high=0.1), rand(n, low=0.9))
+        c = _rand(g, n, 3, low=-much, high=much)
+        return (_rand(g, n, 1, low=low, high=high) + c - c.mean(1, keepdim=True))[...,None,None]
+    mark = torch.where(_rand(g, n) < 0.5, _rand(g, n, high=0.1), _rand(g, n, low=0.9))
     return tint(0.05, 0.25, 0.1), tint(0.45, 0.65, 0.25), mark[:,None,None,None].expand(n, 3, 1, 1)
 
 # %% ../../nbs/2_data/05_shapes.ipynb #ad8f0cb5
@@ -71,10 +78,10 @@ def _paint(inside_body, inside_mark, g, noise):
     "Images (N,3,H,W) in 0..1 from the share of each pixel that lies in the body and in the mark."
     n, _, size = inside_body.shape
     background, body, mark = _colours(n, g)
-    slope = torch.linspace(-0.1, 0.1, size)*(2*torch.rand(n, 2, 1, generator=g) - 1)
+    slope = torch.linspace(-0.1, 0.1, size)*_rand(g, n, 2, 1, low=-1)
     x = background + slope[:,0,None,None,:] + slope[:,1,None,:,None]
     for cover, colour in ((inside_body, body), (inside_mark, mark)): x = x + cover[:,None]*(colour - x)
-    negative = (torch.rand(n, 1, 1, 1, generator=g) < 0.5).float()
+    negative = (_rand(g, n, 1, 1, 1) < 0.5).float()
     x = x + negative*(1 - 2*x)
     return (x + noise*torch.randn(x.shape, generator=g)).clamp(0, 1)
 
@@ -102,10 +109,11 @@ def draw_shapes(n:int, # images
     if size < 16: raise ValueError(f'shapes cannot be drawn in {size}×{size} pixels: a mark needs at least 16')
     if channels not in (1, 3): raise ValueError(f'{channels} channels: expected 1 (grey) or 3 (colour)')
     g = torch.Generator().manual_seed(seed)
-    y, all_ = (torch.arange(n) % len(SHAPE_CLASSES))[torch.randperm(n, generator=g)], torch.arange(n)
+    y, each = (torch.arange(n) % len(SHAPE_CLASSES))[torch.randperm(n, generator=g)], torch.arange(n)
     bodies, marks = _place(n, size, g)
-    body, mark = bodies[y//3, all_], marks[y%3, all_]
-    mark = torch.maximum(mark, body)    # no mark outside its body
-    x = _paint(*((0.5-d).clamp(0, 1) for d in (body, mark)), g, noise)
+    body = bodies[y//3, each]
+    mark = torch.maximum(marks[y%3, each], body)    # no mark outside its body
+    x = _paint((0.5-body).clamp(0, 1), (0.5-mark).clamp(0, 1), g, noise)
     if channels == 1: x = x.mean(1, keepdim=True)
-    return Shapes((255*x).round().to(torch.uint8), y, body < 0, torch.stack([(body < 0) & (mark >= 0), mark < 0], 1))
+    parts = torch.stack([(body < 0) & (mark >= 0), mark < 0], 1)
+    return Shapes((255*x).round().to(torch.uint8), y, body < 0, parts)

@@ -33,8 +33,9 @@ def _load(loc, log_scale, centre, p, l):
 # %% ../../nbs/4_prototypes/01_densities.ipynb #3d81227f
 def _terms(z, z2, loc, log_scale, centre, n_positions, dtype): # see `_LogNormal`
     "Log densities (N,B), and the sum of the two squared terms that they come from."
-    squares, cross, log_det = z.new_zeros(len(loc), len(z)), z.new_zeros(len(loc), len(z)), z.new_zeros(len(loc), 1)
-    z, z2, centre = z.T.to(dtype), z2.T.to(dtype), centre.to(dtype)
+    squares, cross = (z.new_zeros(len(loc), len(z)) for _ in range(2))
+    log_det = z.new_zeros(len(loc), 1)
+    z, z2, centre = (t.to(dtype) for t in (z.T, z2.T, centre))
     for j,d,p,l in _tiles(*loc.shape, 2, dtype, z.device):
         _load(loc[j,d], log_scale[j,d], centre[d], p, l)
         squares[j] += p @ z2[d]
@@ -42,7 +43,8 @@ def _terms(z, z2, loc, log_scale, centre, n_positions, dtype): # see `_LogNormal
         cross[j] += p @ z[d]
         squares[j] += n_positions*torch.linalg.vecdot(p, l)[:,None]
         log_det[j,0] += log_scale[j,d].sum(1)
-    return cross - 0.5*squares - n_positions*(log_det + 0.5*loc.shape[1]*math.log(2*math.pi)), squares
+    constant = 0.5*loc.shape[1]*math.log(2*math.pi)
+    return cross - 0.5*squares - n_positions*(log_det + constant), squares
 
 # %% ../../nbs/4_prototypes/01_densities.ipynb #f57d0c13
 class _LogNormal(torch.autograd.Function):
@@ -59,20 +61,25 @@ class _LogNormal(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, G): return *_log_normal_backward(*ctx.saved_tensors, G, ctx.n_positions, ctx.dtype, ctx.needs_input_grad[0]), None, None, None
+    def backward(ctx, G):
+        gradients = _log_normal_backward(*ctx.saved_tensors, G, ctx.n_positions, ctx.dtype, ctx.needs_input_grad[0])
+        return *gradients, None, None, None
 
 # %% ../../nbs/4_prototypes/01_densities.ipynb #e134d4fb
 def _log_normal_backward(z, z2, loc, log_scale, centre, G, n_positions, dtype, of_z):
-    "Gradients of `_LogNormal` for its first four arguments."
-    dloc, dlog_scale, z_dtype = loc.new_empty(loc.shape), loc.new_empty(loc.shape), z.dtype
-    g, z, z2, centre = G.T.contiguous().to(dtype), z.to(dtype), z2.to(dtype), centre.to(dtype)
-    n, dz, dz2 = n_positions*g.sum(1, keepdim=True), torch.zeros_like(z), torch.zeros_like(z2)
+    "Gradients of `_LogNormal` for its first four arguments; for the latents only if they are asked for."
+    z_dtype = z.dtype
+    g = G.T.contiguous().to(dtype)                                              # (N,B)
+    z, z2, centre = (t.to(dtype) for t in (z, z2, centre))
+    n = n_positions*g.sum(1, keepdim=True)                                      # (N,1)
+    dz, dz2 = torch.zeros_like(z), torch.zeros_like(z2)
+    dloc, dlog_scale = torch.empty_like(loc), torch.empty_like(loc)
     for j,d,p,l,a,b in _tiles(*loc.shape, 4, dtype, z.device):
         _load(loc[j,d], log_scale[j,d], centre[d], p, l)
         torch.mm(g[j], z[:,d], out=a)
         torch.mm(g[j], z2[:,d], out=b)
-        b.addcmul_(l, a, value=-1).mul_(p)
-        a.addcmul_(l, n[j], value=-1).mul_(p)
+        b.addcmul_(l, a, value=-1).mul_(p)                                      # p (Gᵀz² - μ Gᵀz)
+        a.addcmul_(l, n[j], value=-1).mul_(p)                                   # p (Gᵀz - nμ)
         dloc[j,d] = a
         dlog_scale[j,d] = b.addcmul_(l, a, value=-1).sub_(n[j])
         if of_z:
@@ -92,39 +99,42 @@ def diagonal_log_normal(z:Tensor, # (B,P,Q) latents, of which Q share a mean and
     return _LogNormal.apply(z.sum(2), z.square().sum(2), loc, log_scale, centre, z.shape[2], dtype)
 
 # %% ../../nbs/4_prototypes/01_densities.ipynb #75eb6ff2
+def _few(z, loc):
+    "Slices of so few components that `(n,D,D)` and `(n,D,B)` of them are small."
+    B, D = z.shape
+    n = max(1, 2**20//(D*(D+B)))
+    return [slice(i, i+n) for i in range(0, len(loc), n)]
+
+def _solve(z, loc, log_scale, lower): # (B,D), (n,D), (n,D), (n,D,D)
+    "L (n,D,D) and v = L⁻¹(z-loc) (n,D,B) of a few components."
+    L = lower.to(z.dtype).tril(-1) + torch.diag_embed(log_scale.to(z.dtype).exp())
+    return L, torch.linalg.solve_triangular(L, (z - loc[:,None]).mT, upper=False)
+
+# %% ../../nbs/4_prototypes/01_densities.ipynb #2fe41775
 class _FullLogNormal(torch.autograd.Function):
     "Log densities (B,N) of z (B,D); loc and log_scale (N,D), lower (N,D,D)."
     @staticmethod
-    def solve(z, loc, log_scale, lower):
-        "L and v = L⁻¹(z-loc) of a few components."
-        L = lower.to(z.dtype).tril(-1) + torch.diag_embed(log_scale.to(z.dtype).exp())
-        return L, torch.linalg.solve_triangular(L, (z - loc[:,None]).mT, upper=False)
-
-    @staticmethod
     def forward(ctx, z, loc, log_scale, lower):
         ctx.save_for_backward(z, loc, log_scale, lower)
-        step = max(1, 2**20//(z.shape[1]*(z.shape[1]+len(z))))
-        out = [_FullLogNormal.solve(z, *part)[1].square().sum(1) for part in zip(*(p.split(step) for p in (loc, log_scale, lower)))]
-        return (-0.5*torch.cat(out) - log_scale.sum(1, keepdim=True, dtype=z.dtype) - 0.5*z.shape[1]*math.log(2*math.pi)).T
+        squares = [_solve(z, loc[j], log_scale[j], lower[j])[1].square().sum(1) for j in _few(z, loc)]      # (n,B) each
+        log_det = log_scale.sum(1, keepdim=True, dtype=z.dtype)
+        return (-0.5*torch.cat(squares) - log_det - 0.5*z.shape[1]*math.log(2*math.pi)).T
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, G): return _full_backward(*ctx.saved_tensors, G)
-
-# %% ../../nbs/4_prototypes/01_densities.ipynb #2fe41775
-def _full_backward(z, loc, log_scale, lower, G):
-    "Gradients of `_FullLogNormal`, in the order of its arguments."
-    dz, grads = torch.zeros_like(z), [torch.empty_like(p) for p in (loc, log_scale, lower)]
-    step = max(1, 2**20//(z.shape[1]*(z.shape[1]+len(z))))
-    for i in range(0, len(loc), step):
-        j = slice(i, i+step)
-        L, v = _FullLogNormal.solve(z, loc[j], log_scale[j], lower[j])
-        g = G[:,j].T[:,None]                                                   # (n,1,B)
-        w = torch.linalg.solve_triangular(L.mT, v, upper=True)*g               # (n,D,B)
-        dz -= w.sum(0).T
-        dL, scale = (w @ v.mT).tril(), L.diagonal(dim1=1, dim2=2)
-        grads[0][j], grads[1][j], grads[2][j] = w.sum(2), dL.diagonal(dim1=1, dim2=2)*scale - g.sum(2), dL.tril(-1)
-    return dz, *grads
+    def backward(ctx, G):
+        z, loc, log_scale, lower = ctx.saved_tensors
+        dz, dloc, dlog_scale, dlower = (torch.zeros_like(t) for t in ctx.saved_tensors)
+        for j in _few(z, loc):
+            L, v = _solve(z, loc[j], log_scale[j], lower[j])
+            g = G[:,j].T[:,None]                                                # (n,1,B)
+            w = torch.linalg.solve_triangular(L.mT, v, upper=True)*g            # (n,D,B)
+            dL = (w @ v.mT).tril()                                              # (n,D,D)
+            dz -= w.sum(0).T
+            dloc[j] = w.sum(2)
+            dlog_scale[j] = dL.diagonal(dim1=1, dim2=2)*L.diagonal(dim1=1, dim2=2) - g.sum(2)
+            dlower[j] = dL.tril(-1)
+        return dz, dloc, dlog_scale, dlower
 
 # %% ../../nbs/4_prototypes/01_densities.ipynb #d0a1c00f
 def full_log_normal(z:Tensor, # (B,D) latents, as `precise` numbers

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
+from ..core.checks import check_choice, check_labels
 from ..core.devices import DeviceModule
-from ..core.checks import check_labels
 from ..core.noise import draw_normal
-from .densities import precise, diagonal_log_normal, full_log_normal
+from .densities import diagonal_log_normal, full_log_normal, precise
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #eac1571b
 class Mixture(DeviceModule):
@@ -29,9 +29,11 @@ class Mixture(DeviceModule):
                  generator:torch.Generator=None): # of the initial means
         super().__init__()
         self.latent_shape = (int(latent_shape),) if hasattr(latent_shape, '__index__') else tuple(latent_shape)
-        self.covariance, self.likelihood, self.prototype_dropout, self.latent_dropout = covariance, likelihood, prototype_dropout, latent_dropout
+        self.covariance, self.likelihood = covariance, likelihood
+        self.prototype_dropout, self.latent_dropout = prototype_dropout, latent_dropout
         self.check(n_classes, n_prototypes)
-        Y, K, D, P = n_classes, n_prototypes, self.n_latent, self.latent_shape[0] if covariance == 'channel' else self.n_latent
+        Y, K, D = n_classes, n_prototypes, self.n_latent
+        P = self.latent_shape[0] if covariance == 'channel' else D
         self.loc = nn.Parameter(torch.randn(Y, K, P, generator=generator))
         self.log_scale = nn.Parameter(torch.zeros(Y, K, 1 if covariance == 'isotropic' else P))
         self.lower = nn.Parameter(torch.zeros(Y, K, D, D)) if covariance == 'full' else None
@@ -40,7 +42,10 @@ class Mixture(DeviceModule):
         self.fitted = False         # were the parameters loaded or fitted? then a training keeps them
         self.register_load_state_dict_pre_hook(_all_active)
 
-    def extra_repr(self): return f'{len(self.active)} classes, {self.active.shape[1]} prototypes each, {self.n_latent} latents, {self.covariance}, {self.likelihood}'
+    def extra_repr(self):
+        Y, K = self.active.shape
+        return f'{Y} classes, {K} prototypes each, {self.n_latent} latents, {self.covariance}, {self.likelihood}'
+
     @property
     def n_latent(self) -> int: return math.prod(self.latent_shape) # D
 
@@ -53,27 +58,32 @@ def _all_active(mixture, state, prefix, *args):
 @patch
 def check(self:Mixture, n_classes, n_prototypes):
     "Raise `ValueError` if no such mixture can be built."
+    shape = self.latent_shape
+    check_choice('covariance', self.covariance, ('diagonal', 'full', 'isotropic', 'channel'))
+    check_choice('likelihood', self.likelihood, ('total', 'max'))
     if n_classes < 2: raise ValueError(f'{n_classes} class: a classifier needs at least 2')
-    if n_prototypes < 1 or min(self.latent_shape) < 1: raise ValueError(f'n_prototypes {n_prototypes}, latent_shape {self.latent_shape}: expected at least 1')
-    for name,known in (('covariance', ('diagonal', 'full', 'isotropic', 'channel')), ('likelihood', ('total', 'max'))):
-        if getattr(self, name) not in known: raise ValueError(f'{name} {getattr(self, name)!r}: expected one of {", ".join(known)}')
-    if self.covariance == 'channel' and len(self.latent_shape) != 3: raise ValueError(f"latent_shape {self.latent_shape}: covariance 'channel' needs (C',h,w)")
+    if n_prototypes < 1 or min(shape) < 1:
+        raise ValueError(f'n_prototypes {n_prototypes}, latent_shape {shape}: expected at least 1')
+    if self.covariance == 'channel' and len(shape) != 3:
+        raise ValueError(f"latent_shape {shape}: covariance 'channel' needs (C',h,w)")
     for name in ('prototype_dropout', 'latent_dropout'):
-        if not 0 <= getattr(self, name) < 1: raise ValueError(f'{name} {getattr(self, name)}: expected a probability below 1')
+        p = getattr(self, name)
+        if not 0 <= p < 1: raise ValueError(f'{name} {p}: expected a probability below 1')
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #8e3f3dbd
+def _spread(mixture, parameter): # (Y,K,P)
+    "Each number of a parameter at every latent that it belongs to: (Y,K,D)."
+    return parameter[...,None].expand(-1, -1, -1, mixture.n_latent//parameter.shape[2]).flatten(2)
+
 @patch(as_prop=True)
 def means(self:Mixture) -> Tensor:
     "Means of the prototypes `(Y,K,D)`, those of channels spread over their positions."
-    if self.covariance != 'channel': return self.loc
-    return self.loc[...,None].expand(-1, -1, -1, self.n_latent//self.loc.shape[2]).flatten(2)
+    return _spread(self, self.loc) if self.covariance == 'channel' else self.loc
 
 @patch(as_prop=True)
 def scales(self:Mixture) -> Tensor:
     "Standard deviation `(Y,K,D)` of each latent under each prototype."
-    if self.covariance == 'full': return self.cholesky.norm(dim=-1)
-    scale = self.log_scale.exp()
-    return scale[...,None].expand(-1, -1, -1, self.n_latent//scale.shape[2]).flatten(2)
+    return self.cholesky.norm(dim=-1) if self.covariance == 'full' else _spread(self, self.log_scale.exp())
 
 @patch(as_prop=True)
 def cholesky(self:Mixture) -> Tensor:
@@ -84,7 +94,8 @@ def cholesky(self:Mixture) -> Tensor:
 @patch(as_prop=True)
 def log_weights(self:Mixture) -> Tensor:
     "Logarithms of the weights `(Y,K)`, as `precise` numbers; a pruned prototype has -inf."
-    return self.mix_logits.to(precise(self.mix_logits.device)).masked_fill(~self.active, -torch.inf).log_softmax(-1)
+    logits = self.mix_logits.to(precise(self.device))
+    return logits.masked_fill(~self.active, -torch.inf).log_softmax(-1)
 
 @patch(as_prop=True)
 def weights(self:Mixture) -> Tensor:
@@ -100,10 +111,16 @@ def prototypes(self:Mixture) -> Tensor:
 def check_latents(z:Tensor, # candidate (B,...)
                   n_latent:int): # values of each
     "Raise `ValueError` unless `z` is a batch of latents with so many values each."
-    if not isinstance(z, Tensor) or not z.is_floating_point(): raise ValueError(f'latents are {z.dtype if isinstance(z, Tensor) else type(z).__name__}: expected a tensor of real numbers (B,...); use torch.as_tensor(z).float()')
-    if z.ndim < 2: raise ValueError(f'latents have shape {tuple(z.shape)}: expected (B,...); for a single one use z[None]')
-    if z[:0].flatten(1).shape[1] != n_latent: raise ValueError(f'latents have {z[:0].flatten(1).shape[1]} values: expected {n_latent}')
+    kind = z.dtype if isinstance(z, Tensor) else type(z).__name__
+    if not isinstance(z, Tensor) or not z.is_floating_point():
+        raise ValueError(f'latents are {kind}: expected a tensor of real numbers (B,...); '
+                         'use torch.as_tensor(z).float()')
+    if z.ndim < 2:
+        raise ValueError(f'latents have shape {tuple(z.shape)}: expected (B,...); for a single one use z[None]')
+    n = math.prod(z.shape[1:])
+    if n != n_latent: raise ValueError(f'latents have {n} values: expected {n_latent}')
 
+# %% ../../nbs/4_prototypes/02_mixture.ipynb #2a9d41e7
 @patch
 def log_normal(self:Mixture, z:Tensor # (B,...) with D values an example
               ) -> Tensor: # (B,Y,K) nats, as `precise` numbers
@@ -162,7 +179,9 @@ def check_targets(y:Tensor, # (B,) class numbers, or -1 for an image without a l
                  ) -> Tensor: # `y` as int64
     "`y` as int64 if every label is one of `0..n_classes-1` or -1, else a `ValueError`."
     y = torch.as_tensor(y)
-    if y.numel() and y.min() < -1: raise ValueError(f'labels are in {y.min().item()}..{y.max().item()}: expected classes 0..{n_classes-1}, or -1 for an image without a label')
+    if y.numel() and y.min() < -1:
+        raise ValueError(f'labels are in {y.min().item()}..{y.max().item()}: '
+                         f'expected classes 0..{n_classes-1}, or -1 for an image without a label')
     check_labels(torch.where(y == -1, 0, y), n_classes, n)
     return y.long()
 
@@ -173,11 +192,13 @@ def bic(self:Mixture, z:Tensor, # (N,...)
         y:Tensor, # (N,) classes
        ) -> Tensor: # (Y,) nats times two; NaN for a class without latents
     "Bayesian information criterion of each class's mixture on its latents."
-    free = sum(p[0,0].numel() for p in (self.loc, self.log_scale) if p is not None)
+    lp = self.component_log_prob(z).logsumexp(-1)                               # (N,Y)
+    own = F.one_hot(check_labels(y, lp.shape[1], len(z)).to(z.device), lp.shape[1]).to(lp)
+    n = own.sum(0)                                                              # (Y,)
+    free = self.loc.shape[2] + self.log_scale.shape[2]                          # numbers of a prototype
     if self.covariance == 'full': free += self.n_latent*(self.n_latent-1)//2
-    lp, y = self.component_log_prob(z).logsumexp(-1), check_labels(y, len(self.loc), len(z)).to(z.device)
-    own = F.one_hot(y, lp.shape[1]).to(lp)
-    return (self.active.sum(1)*(free+1) - 1)*own.sum(0).log().masked_fill(own.sum(0) == 0, torch.nan) - 2*(lp*own).sum(0)
+    n_free = self.active.sum(1)*(free+1) - 1                                    # and weights, which sum to one
+    return n_free*n.log().masked_fill(n == 0, torch.nan) - 2*(lp*own).sum(0)
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #9497328d
 @patch
@@ -191,11 +212,30 @@ def effective_prototypes(self:Mixture) -> Tensor: # (Y,) from 1 to K
     "How many equal prototypes would weigh as unevenly."
     return torch.special.entr(self.weights).sum(-1).exp()
 
+# %% ../../nbs/4_prototypes/02_mixture.ipynb #a6871484
+@patch
+@torch.no_grad()
+def deactivate(self:Mixture, mask:Tensor # (Y,K), True: prune
+              ) -> Mixture: # itself
+    "Prune these prototypes; `ValueError` if a class would have none left."
+    mask = torch.as_tensor(mask, device=self.device)
+    if mask.dtype != torch.bool or mask.shape != self.active.shape:
+        raise ValueError(f'mask is {mask.dtype} of shape {tuple(mask.shape)}: '
+                         f'expected True and False of shape {tuple(self.active.shape)}')
+    left = self.active & ~mask
+    empty = (~left.any(1)).nonzero()[:,0].tolist()
+    if empty:
+        raise ValueError(f'class {empty[0]} would have no prototype left: '
+                         'expected at least one in each class; nothing was pruned')
+    self.active.copy_(left)
+    return self
+
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #88eea2c1
 def _uniform(shape, like, generator, shared=False):
     "Uniform numbers from a generator or `SharedNoise`; shared: not of images, so the same in every process."
     if hasattr(generator, 'draw_uniform'): return generator.draw_uniform(shape, like, shared)
-    return torch.rand(shape, generator=generator, device=like.device if generator is None else generator.device).to(like.device)
+    device = like.device if generator is None else generator.device
+    return torch.rand(shape, generator=generator, device=device).to(like.device)
 
 @patch
 def forward(self:Mixture, z:Tensor, # (B,...)
@@ -209,29 +249,42 @@ def forward(self:Mixture, z:Tensor, # (B,...)
     keep = (u >= p) | (u == u.amax(-1, keepdim=True))
     return torch.where(keep, lp - math.log(1-p), torch.finfo(lp.dtype).min)
 
-# %% ../../nbs/4_prototypes/02_mixture.ipynb #3d40fd22
-def _noise(shape, like, truncation, generator):
-    "Standard normal noise, cut off at ±truncation if that is given."
-    if truncation is None: return draw_normal(shape, like, generator)
-    if not truncation > 0: raise ValueError(f'truncation {truncation}: expected a positive number of standard deviations')
-    u = 2*_uniform(shape, like, generator) - 1
-    eps = math.sqrt(2)*torch.erfinv(u*math.erf(truncation/math.sqrt(2)))
-    return eps.clamp(-truncation, truncation).to(like.dtype)
+# %% ../../nbs/4_prototypes/02_mixture.ipynb #3b07c5d9
+def _check_number(name, i, n):
+    "Raise `ValueError` unless `i` is None or one of `0..n-1`."
+    if i is not None and not (hasattr(i, '__index__') and 0 <= int(i) < n):
+        raise ValueError(f'{name} {i!r}: expected a number in 0..{n-1}')
+
+def _draw(weights, n, generator): # (N,) or (m,N)
+    "`n` numbers in `0..N-1` for each row of weights, drawn in proportion to them."
+    if generator is not None and generator.device.type != 'cpu': generator = None
+    return torch.multinomial(weights.cpu(), n, replacement=True, generator=generator).to(weights.device)
 
 @patch
 def _choose(self:Mixture, n, y, k, generator):
     "Class and prototype (n,) of each sample, drawn where they are not given."
-    Y, K = self.active.shape
     if n < 1: raise ValueError(f'{n} samples: expected at least 1')
-    for name,i,size in (('class', y, Y), ('prototype', k, K)):
-        if i is not None and not (hasattr(i, '__index__') and 0 <= int(i) < size): raise ValueError(f'{name} {i!r}: expected a number in 0..{size-1}')
-    draw = lambda w, n: torch.multinomial(w.cpu(), n, replacement=True, generator=generator if generator is None or generator.device.type == 'cpu' else None).to(w.device)
-    has = self.active.any(1) if k is None else self.active[:,k]        # classes that can be drawn from
-    if not (has.any() if y is None else has[y]): raise ValueError(f'prototype {k} of {"every class" if y is None else f"class {int(y)}"} has been pruned' + ('' if y is None else f': expected one of {self.active[y].nonzero()[:,0].tolist()}'))
-    ys = draw(has.float(), n) if y is None else torch.full((n,), int(y), device=self.loc.device)
-    return ys, draw(self.weights[ys], 1)[:,0] if k is None else torch.full_like(ys, int(k))
+    _check_number('class', y, self.active.shape[0])
+    _check_number('prototype', k, self.active.shape[1])
+    drawable = self.active.any(1) if k is None else self.active[:,k]            # (Y,)
+    if y is None and not drawable.any(): raise ValueError(f'prototype {k} of every class has been pruned')
+    if y is not None and not drawable[y]:
+        left = self.active[y].nonzero()[:,0].tolist()
+        raise ValueError(f'prototype {k} of class {int(y)} has been pruned: expected one of {left}')
+    ys = _draw(drawable.float(), n, generator) if y is None else torch.full((n,), int(y), device=self.device)
+    ks = _draw(self.weights[ys], 1, generator)[:,0] if k is None else torch.full_like(ys, int(k))
+    return ys, ks
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #3033fc5c
+def _noise(shape, like, truncation, generator):
+    "Standard normal noise, cut off at ±truncation if that is given."
+    if truncation is None: return draw_normal(shape, like, generator)
+    if not truncation > 0:
+        raise ValueError(f'truncation {truncation}: expected a positive number of standard deviations')
+    u = 2*_uniform(shape, like, generator) - 1
+    eps = math.sqrt(2)*torch.erfinv(u*math.erf(truncation/math.sqrt(2)))
+    return eps.clamp(-truncation, truncation).to(like.dtype)
+
 @patch
 @torch.no_grad()
 def sample(self:Mixture, n:int=1, # samples
@@ -246,17 +299,3 @@ def sample(self:Mixture, n:int=1, # samples
     eps = temperature*_noise((n, self.n_latent), self.loc, truncation, generator)
     if self.covariance == 'full': return self.loc[ys,ks] + (self.cholesky[ys,ks] @ eps[...,None])[...,0]
     return self.means[ys,ks] + self.scales[ys,ks]*eps
-
-# %% ../../nbs/4_prototypes/02_mixture.ipynb #a6871484
-@patch
-@torch.no_grad()
-def deactivate(self:Mixture, mask:Tensor # (Y,K), True: prune
-              ) -> Mixture: # itself
-    "Prune these prototypes; `ValueError` if a class would have none left."
-    mask = torch.as_tensor(mask, device=self.active.device)
-    if mask.dtype != torch.bool or mask.shape != self.active.shape: raise ValueError(f'mask is {mask.dtype} of shape {tuple(mask.shape)}: expected True and False of shape {tuple(self.active.shape)}')
-    left = self.active & ~mask
-    empty = ~left.any(1)
-    if empty.any(): raise ValueError(f'class {empty.nonzero()[0].item()} would have no prototype left: expected at least one in each class; nothing was pruned')
-    self.active.copy_(left)
-    return self
