@@ -19,6 +19,7 @@ def soft_clamp(raw:Tensor # any shape
     "`2·tanh(raw/2)`: a log scale that cannot run away."
     return 2*torch.tanh(raw/2)
 
+# %% ../../nbs/3_flows/04_coupling.ipynb #772b38d6
 def scale_and_shift(params:Tensor # (B,2n,H,W), scale and shift interleaved
                    ) -> tuple[Tensor,Tensor]: # log_scale, shift: (B,n,H,W) in float32 or better
     "Split a coupling network's output into `log_scale` and `shift`."
@@ -55,9 +56,11 @@ class FlowLayer(Transform):
                  growth:int, # channels that each adds
                  attention:bool=True): # with attention?
         super().__init__()
-        if n_channels < 2: raise ValueError(f'{n_channels} channel: a coupling layer needs at least 2, one to look at and one to move')
+        if n_channels < 2:
+            raise ValueError(f'{n_channels} channel: a coupling layer needs at least 2, one to look at and one to move')
         self.linear = ActNormConv(n_channels)
-        self.coupling = AffineCoupling(coupling_net((n_channels+1)//2, 2*(n_channels//2), width, depth, growth, attention), swap=True)
+        net = coupling_net((n_channels+1)//2, 2*(n_channels//2), width, depth, growth, attention)
+        self.coupling = AffineCoupling(net, swap=True)
     def forward(self, x, context=None):
         x, ldj = self.linear(x)
         z, coupling_ldj = self.coupling(x)
@@ -71,7 +74,8 @@ class CrossUnitCoupling(Transform):
                  n_noise:int): # channels of the noise, the flow's growth
         super().__init__()
         self.checkpointing = False
-        self.net = nn.Sequential(nn.Conv2d(n_context, 4*n_context, 3, padding=1), nn.ReLU(inplace=True), zero_conv(4*n_context, 2*n_noise))
+        self.net = nn.Sequential(nn.Conv2d(n_context, 4*n_context, 3, padding=1), nn.ReLU(inplace=True),
+                                 zero_conv(4*n_context, 2*n_noise))
     def _params(self, context):
         params = recomputed(self.net, context) if self.checkpointing else self.net(context)
         shift, raw = params.to(torch.promote_types(params.dtype, torch.float32)).chunk(2, 1)

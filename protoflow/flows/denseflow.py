@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
 from torch import nn, Tensor
-from ..core.devices import DeviceModule
+from ..core.devices import DeviceModule, evaluating
 from ..core.checks import check_images
 from ..core.noise import draw_normal, normal_log_prob
-from .transforms import Transform, Shift, Squeeze, constant_ldj
+from .transforms import Shift, Squeeze, constant_ldj
 from .coupling import FlowLayer, CrossUnitCoupling
 from .dequantization import Dequantization
 
@@ -50,21 +50,26 @@ def check(self:DenseFlowConfig):
     "Raise `ValueError` if no such flow can be built."
     for k in ('units','layers','widths'): object.__setattr__(self, k, tuple(getattr(self, k)))
     if not len(self.units) == len(self.layers) == len(self.widths) > 0:
-        raise ValueError(f'units {self.units}, layers {self.layers}, widths {self.widths}: expected one entry for each block in all three')
+        raise ValueError(f'units {self.units}, layers {self.layers}, widths {self.widths}: '
+                         'expected one entry for each block in all three')
     if self.n_levels < 2: raise ValueError(f'n_levels {self.n_levels}: expected at least 2 grey levels')
     for k in ('channels','height','width','growth','depth','dense_growth','dequant_steps','dequant_width','context'):
         if getattr(self, k) < 1: raise ValueError(f'{k} {getattr(self, k)}: expected at least 1')
-    if min(self.units+self.layers+self.widths) < 1: raise ValueError(f'units {self.units}, layers {self.layers}, widths {self.widths}: expected positive numbers')
+    if min(self.units+self.layers+self.widths) < 1:
+        raise ValueError(f'units {self.units}, layers {self.layers}, widths {self.widths}: expected positive numbers')
     n, f = len(self.units), 2**len(self.units)
     if self.height%f or self.width%f:
-        raise ValueError(f'image size {self.height}×{self.width}: this flow halves the image {n} times, so both must be a multiple of {f}')
+        raise ValueError(f'image size {self.height}×{self.width}: '
+                         f'this flow halves the image {n} times, so both must be a multiple of {f}')
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #d0b217e5
 _presets = {
-    'tiny': dict(channels=1, height=8, width=8, n_levels=17, units=(2,1), layers=(2,4), widths=(16,16), growth=2, depth=2, dense_growth=16,
-                 dequant_steps=2, dequant_width=16, dequant_depth=1, dequant_growth=16, context=8, context_depth=1, context_growth=8),
-    'small': dict(channels=1, height=28, width=28, units=(3,2), layers=(3,6), widths=(24,24), growth=4, depth=3, dense_growth=24,
-                  dequant_steps=2, dequant_width=24, dequant_depth=2, dequant_growth=24, context=16, context_depth=2, context_growth=8),
+    'tiny': dict(channels=1, height=8, width=8, n_levels=17, units=(2,1), layers=(2,4), widths=(16,16),
+                 growth=2, depth=2, dense_growth=16, dequant_steps=2, dequant_width=16, dequant_depth=1,
+                 dequant_growth=16, context=8, context_depth=1, context_growth=8),
+    'small': dict(channels=1, height=28, width=28, units=(3,2), layers=(3,6), widths=(24,24),
+                  growth=4, depth=3, dense_growth=24, dequant_steps=2, dequant_width=24, dequant_depth=2,
+                  dequant_growth=24, context=16, context_depth=2, context_growth=8),
     'denseflow_74_10': dict()}
 
 @patch(cls_method=True)
@@ -84,7 +89,8 @@ def to_json(self:DenseFlowConfig) -> str:
 def from_json(cls:DenseFlowConfig, text:str): # what `to_json` returned
     "The configuration that `to_json` wrote."
     fields, known = json.loads(text), {f.name for f in dataclasses.fields(cls)}
-    if unknown := sorted(set(fields) - known): raise ValueError(f'configuration has unknown entries {unknown}: expected some of {sorted(known)}')
+    if unknown := sorted(set(fields) - known):
+        raise ValueError(f'configuration has unknown entries {unknown}: expected some of {sorted(known)}')
     return cls(**fields)
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #633311f0
@@ -99,8 +105,10 @@ class DenseBlock(nn.Module):
         super().__init__()
         self.growth = growth
         channels = [n_channels + growth*j for j in range(n_units)]
-        self.units = nn.ModuleList([nn.ModuleList([FlowLayer(c, width, depth, dense_growth, attention) for _ in range(n_layers)]) for c in channels])
-        self.cross = nn.ModuleList([CrossUnitCoupling(n_channels + sum(channels[:j-1]), growth) for j in range(1, n_units)])
+        self.units = nn.ModuleList([nn.ModuleList([FlowLayer(c, width, depth, dense_growth, attention)
+                                                   for _ in range(n_layers)]) for c in channels])
+        self.cross = nn.ModuleList([CrossUnitCoupling(n_channels + sum(channels[:j-1]), growth)
+                                    for j in range(1, n_units)])
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #1e7de7c9
 @patch
@@ -169,9 +177,10 @@ class DenseFlow(DeviceModule):
                  checkpointing:bool=False): # see `use_checkpointing`
         super().__init__()
         self.config = c = config
-        self.dequantization = Dequantization(c.channels, c.n_levels, c.context, c.context_depth, c.context_growth, c.dequant_steps,
-                                             c.dequant_width, c.dequant_depth, c.dequant_growth, c.margin)
-        self.shift, self.squeeze, self.blocks, self.factored_shapes = Shift(-0.5), Squeeze(), nn.ModuleList(), []
+        self.dequantization = Dequantization(c.channels, c.n_levels, c.context, c.context_depth, c.context_growth,
+                                             c.dequant_steps, c.dequant_width, c.dequant_depth, c.dequant_growth, c.margin)
+        self.shift, self.squeeze = Shift(-0.5), Squeeze()
+        self.blocks, self.factored_shapes = nn.ModuleList(), []
         C, H, W = 4*c.channels, c.height//2, c.width//2
         for i,(units,layers,width) in enumerate(zip(c.units, c.layers, c.widths)):
             self.blocks.append(DenseBlock(C, units, layers, c.growth, width, c.depth, c.dense_growth, c.attention))
@@ -224,7 +233,9 @@ def inverse(self:DenseFlow, z:Tensor, # (B,C',h,w)
 # %% ../../nbs/3_flows/06_denseflow.ipynb #b356e0aa
 class _Method(nn.Module):
     "Presents a method of a module as `forward`, which is what `functional_call` calls."
-    def __init__(self, module, name): super().__init__(); self.module, self.name = module, name
+    def __init__(self, module, name):
+        super().__init__()
+        self.module, self.name = module, name
     def forward(self, *args): return getattr(self.module, self.name)(*args)
 
 @torch.no_grad()
@@ -235,10 +246,7 @@ def call_in(dtype:torch.dtype, # such as torch.float64
     "Call a method with the module's weights in another precision, in evaluation mode, leaving the module as it was."
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     state = {f'module.{k}': v.to(dtype) if v.is_floating_point() else v for k,v in state.items()}
-    modes = [(m, m.training) for m in module.modules()]
-    try: return torch.func.functional_call(_Method(module.eval(), name), state, args)
-    finally:
-        for m,mode in modes: m.training = mode
+    with evaluating(module): return torch.func.functional_call(_Method(module, name), state, args)
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #24bb7252
 @patch
@@ -256,12 +264,14 @@ def fill_factored(self:DenseFlow, z:Tensor, # (B,C',h,w)
                   generator:torch.Generator=None) -> list: # of (B,c,h,w)
     "The factored-out part to go with a bare `z`."
     if isinstance(factored, Latents):
-        if len(factored) not in (1, len(z)): raise ValueError(f'factored part of {len(factored)} images for {len(z)} latents: expected 1 or {len(z)}')
+        if len(factored) not in (1, len(z)):
+            raise ValueError(f'factored part of {len(factored)} images for {len(z)} latents: expected 1 or {len(z)}')
         return [f.to(z).expand(len(z), -1, -1, -1) for f in factored.factored]
     if factored == 'zero': return [z.new_zeros(len(z), *s) for s in self.factored_shapes]
     if factored == 'sample':   # the specification's order: last block first
         return [temperature*draw_normal((len(z), *s), z, generator) for s in reversed(self.factored_shapes)][::-1]
-    raise ValueError(f'factored {factored if isinstance(factored, str) else type(factored).__name__}: expected "sample", "zero" or the Latents of an image')
+    raise ValueError(f'factored {factored if isinstance(factored, str) else type(factored).__name__}: '
+                     'expected "sample", "zero" or the Latents of an image')
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #5f9386af
 @patch
@@ -272,7 +282,8 @@ def decode(self:DenseFlow, latents, # `Latents`, or a bare z (B,C',h,w)
            dtype:torch.dtype=torch.float64) -> Tensor: # (B,C,H,W) int64
     "Images of these latents; exact for what `encode` returned."
     z = latents.z if isinstance(latents, Latents) else latents
-    if tuple(z.shape[1:]) != self.latent_shape: raise ValueError(f'latents have shape {tuple(z.shape)}: expected (B,{",".join(map(str, self.latent_shape))})')
+    if tuple(z.shape[1:]) != self.latent_shape:
+        raise ValueError(f'latents have shape {tuple(z.shape)}: expected (B,{",".join(map(str, self.latent_shape))})')
     z = z.to(dtype)
     if factored is None: factored = latents if isinstance(latents, Latents) else 'sample'
     return call_in(dtype, self, 'inverse', z, self.fill_factored(z, factored, temperature, generator))
@@ -283,7 +294,8 @@ def log_prob(self:DenseFlow, x:Tensor, # (B,C,H,W) integers
              n_samples:int=1, # noise draws S
              generator:torch.Generator=None) -> Tensor: # (B,) nats
     "Lower bound of log p(x), importance-weighted over `n_samples` noise draws."
-    if self.base is None: raise ValueError('this flow has no base density: build it with base=True, or score images with a ProtoFlow')
+    if self.base is None:
+        raise ValueError('this flow has no base density: build it with base=True, or score images with a ProtoFlow')
     if n_samples < 1: raise ValueError(f'n_samples {n_samples}: expected at least 1')
     out = []
     for _ in range(n_samples):
@@ -296,6 +308,7 @@ def sample(self:DenseFlow, n:int, # images
            temperature:float=1., # of all noise
            generator:torch.Generator=None) -> Tensor: # (n,C,H,W) int64
     "Images drawn from the model."
-    if self.base is None: raise ValueError('this flow has no base density: build it with base=True, or sample from a ProtoFlow')
+    if self.base is None:
+        raise ValueError('this flow has no base density: build it with base=True, or sample from a ProtoFlow')
     with torch.no_grad(): z = self.base.sample(n, temperature, generator)
     return self.decode(z, 'sample', temperature, generator)

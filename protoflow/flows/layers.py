@@ -40,7 +40,8 @@ class ActNorm(Transform):
         mean, var = global_moments(x)
         self.shift.copy_(mean.view_as(self.shift))
         self.log_scale.copy_((var.sqrt() + 1e-6).log().view_as(self.shift))
-        self.initialized.fill_(True); self._waiting = False
+        self.initialized.fill_(True)
+        self._waiting = False
 
 # %% ../../nbs/3_flows/02_layers.ipynb #8fa24c3d
 @patch

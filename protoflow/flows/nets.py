@@ -32,7 +32,8 @@ class DenseLayer(nn.Module):
     def __init__(self, n_in:int, # channels in
                  growth:int): # channels added
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(n_in, n_in, 1), nn.ReLU(inplace=True), nn.Conv2d(n_in, growth, 3, padding=1), nn.ReLU(inplace=True))
+        self.net = nn.Sequential(nn.Conv2d(n_in, n_in, 1), nn.ReLU(inplace=True), nn.Conv2d(n_in, growth, 3, padding=1),
+                                 nn.ReLU(inplace=True))
     def forward(self, x): return torch.cat([x, self.net(x)], 1)
 
 # %% ../../nbs/3_flows/03_nets.ipynb #44f25dde
@@ -42,7 +43,8 @@ class DenseNet(nn.Sequential):
                  n_out:int, # channels out
                  depth:int, # number of dense layers
                  growth:int): # channels that each adds
-        super().__init__(*[DenseLayer(n_in + k*growth, growth) for k in range(depth)], GatedConv(n_in + depth*growth, n_out))
+        super().__init__(*[DenseLayer(n_in + k*growth, growth) for k in range(depth)],
+                         GatedConv(n_in + depth*growth, n_out))
 
 # %% ../../nbs/3_flows/03_nets.ipynb #fb5bd211
 def iterative_pinv(K:Tensor, # (B,L,L)
@@ -54,7 +56,8 @@ def iterative_pinv(K:Tensor, # (B,L,L)
     I7, I15, I13 = (n*I.expand_as(K) for n in (7, 15, 13))
     for _ in range(n_steps):
         KV = K@V
-        inner = torch.baddbmm(I13, KV, torch.baddbmm(I15, KV, I7 - KV, alpha=-1), alpha=-1)   # 13I - KV(15I - KV(7I - KV))
+        # 13I - KV(15I - KV(7I - KV))
+        inner = torch.baddbmm(I13, KV, torch.baddbmm(I15, KV, I7 - KV, alpha=-1), alpha=-1)
         V = 0.25*V@inner
     return V
 
@@ -96,7 +99,8 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x):
         _, world_size = rank_and_world_size()
         if not self.training or world_size == 1: return super().forward(x)
-        n, v, average = world_size*x.numel()//x.shape[1], x.float(), lambda t: _SumOverProcesses.apply(t.mean((0,2,3)))/world_size
+        def average(t): return _SumOverProcesses.apply(t.mean((0,2,3)))/world_size
+        n, v = world_size*x.numel()//x.shape[1], x.float()
         mean = average(v)
         var = average((v - mean[:,None,None]).square())
         with torch.no_grad():
@@ -128,7 +132,8 @@ def zero_conv(n_in:int, # channels in
              ) -> nn.Conv2d:
     "1×1 convolution that starts as zero."
     conv = nn.Conv2d(n_in, n_out, 1)
-    nn.init.zeros_(conv.weight); nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
     return conv
 
 # %% ../../nbs/3_flows/03_nets.ipynb #509a485c
@@ -151,6 +156,7 @@ class ResidualDense(DenseNet):
         super().__init__(width, width, depth, growth)
     def forward(self, x): return x + super().forward(x)
 
+# %% ../../nbs/3_flows/03_nets.ipynb #ee43ccb3
 def residual_net(n_in:int, # channels in
                  n_out:int, # channels out
                  width:int, # channels inside
@@ -171,9 +177,11 @@ def frozen_statistics(net:nn.Module): # with batch norms in it
     finally:
         for m,(momentum,count) in zip(norms, before): m.momentum, m.num_batches_tracked = momentum, count
 
+# %% ../../nbs/3_flows/03_nets.ipynb #ac342774
 def recomputed(net:nn.Module, # network without random draws
                x:Tensor, # (B,C,H,W)
               ) -> Tensor: # net(x)
     "`net(x)`, of which only `x` is kept: the backward pass runs `net` again."
     if not torch.is_grad_enabled(): return net(x)
-    return checkpoint(net, x, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), frozen_statistics(net)))
+    return checkpoint(net, x, use_reentrant=False, preserve_rng_state=False,
+                      context_fn=lambda: (nullcontext(), frozen_statistics(net)))

@@ -38,7 +38,8 @@ class Shift(Transform):
 class Squeeze(Transform):
     "Trade a 2×2 patch for four channels; `ldj` is zero."
     def forward(self, x, context=None):
-        if x.shape[2]%2 or x.shape[3]%2: raise ValueError(f'a {x.shape[2]}×{x.shape[3]} image cannot be squeezed: height and width must be even')
+        if x.shape[2]%2 or x.shape[3]%2:
+            raise ValueError(f'a {x.shape[2]}×{x.shape[3]} image cannot be squeezed: height and width must be even')
         return F.pixel_unshuffle(x, 2), constant_ldj(x, 0.)
     def inverse(self, z, context=None): return F.pixel_shuffle(z, 2)
 
@@ -101,10 +102,13 @@ def _check_precision(t, x, context):
     "float32 in, float32 `ldj` out, with and without autocast."
     t, x, context = copy.deepcopy(t).float().eval(), x.float(), None if context is None else context.float()
     for autocast in (False, True):
-        with torch.no_grad(), torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=autocast): z, ldj = t(x, context)
+        with torch.no_grad(), torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=autocast):
+            z, ldj = t(x, context)
         if ldj.shape != (len(x),) or ldj.dtype != torch.float32 or ldj.device != x.device:
-            raise AssertionError(f'ldj: {ldj.dtype} {tuple(ldj.shape)} on {ldj.device}, expected float32 ({len(x)},) on {x.device}{" under autocast" if autocast else ""}')
-        if z.dtype != torch.float32: raise AssertionError(f'z is {z.dtype}: expected float32{" under autocast" if autocast else ""}')
+            raise AssertionError(f'ldj: {ldj.dtype} {tuple(ldj.shape)} on {ldj.device}, '
+                                 f'expected float32 ({len(x)},) on {x.device}{" under autocast" if autocast else ""}')
+        if z.dtype != torch.float32:
+            raise AssertionError(f'z is {z.dtype}: expected float32{" under autocast" if autocast else ""}')
 
 # %% ../../nbs/3_flows/01_transforms.ipynb #53b20977
 def check_transform(t:Transform, # any transform
@@ -120,7 +124,8 @@ def check_transform(t:Transform, # any transform
     _check_close('round trip', t.inverse(z, context), x, atol)
     _check_close('ldj against the Jacobian', ldj, jacobian_ldj(t, x, context), atol)
     z0, ldj0 = t(x[:1], None if context is None else context[:1])
-    _check_close('an example alone and in its batch', torch.cat([z0.flatten(), ldj0]), torch.cat([z[:1].flatten(), ldj[:1]]), atol)
+    _check_close('an example alone and in its batch', torch.cat([z0.flatten(), ldj0]),
+                 torch.cat([z[:1].flatten(), ldj[:1]]), atol)
     _check_gradients(t, x, context)
     fresh = copy.deepcopy(t)
     with torch.no_grad(): [p.zero_() for p in fresh.parameters()]

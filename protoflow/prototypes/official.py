@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from ..flows.denseflow import DenseFlow, DenseFlowConfig
-from ..flows.official import _sizes, load_denseflow, load_strictly, our_names, read_weights
+from ..flows.official import denseflow_sizes, load_denseflow, load_strictly, our_names, read_weights
 from .protoflow import ProtoFlow, ProtoFlowConfig
 from .saving import save_model
 
@@ -68,7 +68,7 @@ def _flow_config(config, state, path): # config.json, flow entries under our nam
     try:
         a, size = config['flow_args'], config['img_size']
         return DenseFlowConfig(height=size, width=size, n_levels=2**a.get('num_bits', 8), units=a['block_conf'], layers=a['layers_conf'], widths=a['layer_mid_chnls'],
-                               growth=a['growth_rate'], margin=0., base='base.loc' in state, **_sizes(state))
+                               growth=a['growth_rate'], margin=0., base='base.loc' in state, **denseflow_sizes(state))
     except KeyError as e: raise ValueError(f'{path}: there is no {e} in its weights or its config.json; expected a released ProtoFlow') from e
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #280543b2
