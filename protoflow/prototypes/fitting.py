@@ -154,7 +154,7 @@ def update(self:Moments, min_scale:float=1e-2, # floor of the standard deviation
     m.loc[full] = (mean + self.centre)[full].to(m.loc)
     if not only_means:
         set_covariance(m, cov, full, min_scale)
-        weight = self.count.clamp_min(1e-30).masked_fill(~m.active, 1.)         # a pruned one may come back, as one image
+        weight = self.count.clamp_min(1e-30).masked_fill(~m.active, 1.)     # a pruned one may come back, as one image
         m.mix_logits.copy_(weight.log())
     return self.reseed(m.active & ~full, min_scale, only_means)
 

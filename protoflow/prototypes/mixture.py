@@ -94,8 +94,7 @@ def cholesky(self:Mixture) -> Tensor:
 @patch(as_prop=True)
 def log_weights(self:Mixture) -> Tensor:
     "Logarithms of the weights `(Y,K)`, as `precise` numbers; a pruned prototype has -inf."
-    logits = self.mix_logits.to(precise(self.device))
-    return logits.masked_fill(~self.active, -torch.inf).log_softmax(-1)
+    return self.mix_logits.to(precise(self.device)).masked_fill(~self.active, -torch.inf).log_softmax(-1)
 
 @patch(as_prop=True)
 def weights(self:Mixture) -> Tensor:

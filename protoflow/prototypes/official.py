@@ -10,6 +10,7 @@ import json, math, re
 from pathlib import Path
 import torch
 import torch.nn.functional as F
+from ..core.checks import check_choice
 from ..flows.denseflow import DenseFlow, DenseFlowConfig
 from ..flows.official import denseflow_sizes, load_denseflow, load_strictly, our_names, read_weights
 from .protoflow import ProtoFlow, ProtoFlowConfig
@@ -18,19 +19,31 @@ from .saving import save_model
 # %% ../../nbs/4_prototypes/08_official.ipynb #66428acb
 _approaches = dict(GaussianMixture='diagonal', SSLGaussMixture='isotropic', GaussianMixtureConv2d='channel')
 
-def _entries(covariance, K, D, C): # of one class, with their shapes
-    "The entries that a class's mixture must have."
+def _entries(covariance, K, D, C): # prototypes, latents, latent channels
+    "The entries that a class's mixture must have, with their shapes."
     if covariance == 'diagonal': return dict(mu=(1,K,D), var=(1,K,D), pi=(1,K,1))
     if covariance == 'isotropic': return dict(mu=(K,D), inv_cov_stds=(K,), weights=(K,))
-    return {'pi': (K,), **{f'gaussians.{k}.{name}': (1,C,1,1) for k in range(K) for name in ('loc', 'log_scale')}}
+    names = [f'gaussians.{k}.{name}' for k in range(K) for name in ('loc', 'log_scale')]
+    return {'pi': (K,), **dict.fromkeys(names, (1,C,1,1))}
 
 def _our_parameters(covariance, gmm, K): # entries of one class
     "`loc`, `log_scale` and `mix_logits` of one class."
     if covariance == 'diagonal': return gmm['mu'][0], gmm['var'][0].log()/4, gmm['pi'][0,:,0]
     if covariance == 'isotropic': return gmm['mu'], F.softplus(gmm['inv_cov_stds']).log()[:,None], gmm['weights']
-    return *(torch.stack([gmm[f'gaussians.{k}.{name}'].flatten() for k in range(K)]) for name in ('loc', 'log_scale')), gmm['pi']
+    def of_all(name): return torch.stack([gmm[f'gaussians.{k}.{name}'].flatten() for k in range(K)])
+    return of_all('loc'), of_all('log_scale'), gmm['pi']
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #9709772d
+def _misfits(gmms, expected): # entries, {name: shape}
+    "What is missing, extra, misshapen or not positive in released mixtures."
+    missing = [f'missing gmms.{n}' for n in expected if n not in gmms]
+    extra = [f'extra gmms.{n}' for n in gmms if n not in expected]
+    shapes = {n: tuple(v.shape) for n,v in gmms.items()}
+    misshapen = [f'gmms.{n} has shape {shapes[n]}, expected {s}' for n,s in expected.items() if shapes.get(n, s) != s]
+    negative = [f'gmms.{n} is not positive' for n,v in gmms.items() if n.endswith('.var') and not (v > 0).all()]
+    return missing + extra + misshapen + negative
+
+# %% ../../nbs/4_prototypes/08_official.ipynb #9b6f0e21
 def our_mixture(gmms:dict, # entries of a released state dict, `{y}.name`
                 covariance:str, # 'diagonal', 'isotropic' or 'channel'
                 n_prototypes:int, # K
@@ -39,39 +52,53 @@ def our_mixture(gmms:dict, # entries of a released state dict, `{y}.name`
                ) -> dict: # of the parameters of a `Mixture`
     "The state of a mixture in the released format under our names, or a `ValueError` that lists what does not fit."
     Y, K = len({name.split('.')[0] for name in gmms}), n_prototypes
-    expected = {f'{y}.{name}': shape for y in range(Y) for name,shape in _entries(covariance, K, math.prod(latent_shape), latent_shape[0]).items()}
-    wrong = [f'missing gmms.{n}' for n in expected if n not in gmms] + [f'extra gmms.{n}' for n in gmms if n not in expected]
-    wrong += [f'gmms.{n} has shape {tuple(gmms[n].shape)}, expected {s}' for n,s in expected.items() if n in gmms and tuple(gmms[n].shape) != s]
-    wrong += [f'gmms.{n} is not positive' for n,v in gmms.items() if n.endswith('.var') and not (v > 0).all()]
-    if wrong or not Y: raise ValueError(f'{source}: the mixtures do not fit:\n' + '\n'.join(wrong or ['there are none']))
-    parameters = [_our_parameters(covariance, {n.split('.', 1)[1]: v.float() for n,v in gmms.items() if n.startswith(f'{y}.')}, K) for y in range(Y)]
-    state = dict(zip(('loc', 'log_scale', 'mix_logits'), map(torch.stack, zip(*parameters))))
-    return {**state, 'active': torch.ones(Y, K, dtype=torch.bool)}
+    shapes = _entries(covariance, K, math.prod(latent_shape), latent_shape[0])
+    expected = {f'{y}.{name}': shape for y in range(Y) for name,shape in shapes.items()}
+    wrong = _misfits(gmms, expected) if gmms else ['there are none']
+    if wrong: raise ValueError(f'{source}: the mixtures do not fit:\n' + '\n'.join(wrong))
+    classes = [{name: gmms[f'{y}.{name}'].float() for name in shapes} for y in range(Y)]
+    loc, log_scale, mix_logits = zip(*(_our_parameters(covariance, gmm, K) for gmm in classes))
+    return dict(loc=torch.stack(loc), log_scale=torch.stack(log_scale), mix_logits=torch.stack(mix_logits),
+                active=torch.ones(Y, K, dtype=torch.bool))
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #15910bd1
+def _weights_file(folder):
+    "The `.pt` in a released folder."
+    found = sorted(folder.glob('*.pt'))
+    if folder/'checkpoint_final.pt' in found: return folder/'checkpoint_final.pt'
+    if not found:
+        raise ValueError(f'{folder}: holds no file *.pt; '
+                         'expected a released checkpoint, config.json and a .pt beside it')
+    if len(found) > 1:
+        raise ValueError(f'{folder}: holds {len(found)} files *.pt {[p.name for p in found]}: name the one to read')
+    return found[0]
+
 def _checkpoint(path): # folder, or .pt
     "The `.pt` and the `config.json` of a released ProtoFlow."
-    path = Path(path)
-    if path.is_dir():
-        found = sorted(path.glob('*.pt'))
-        if path/'checkpoint_final.pt' in found: found = [path/'checkpoint_final.pt']
-        if not found: raise ValueError(f'{path}: holds no file *.pt; expected a released checkpoint, config.json and a .pt beside it')
-        if len(found) > 1: raise ValueError(f'{path}: holds {len(found)} files *.pt {[p.name for p in found]}: name the one to read')
-        path = found[0]
+    path = _weights_file(Path(path)) if Path(path).is_dir() else Path(path)
+    config = path.parent/'config.json'
     if not path.is_file(): raise ValueError(f'{path}: there is no such file or folder')
-    if not (path.parent/'config.json').is_file(): raise ValueError(f'{path}: there is no config.json beside it; expected a released ProtoFlow or DenseFlow')
-    return path, json.loads((path.parent/'config.json').read_text())
+    if not config.is_file():
+        raise ValueError(f'{path}: there is no config.json beside it; expected a released ProtoFlow or DenseFlow')
+    return path, json.loads(config.read_text())
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #8d3835af
 def _flow_config(config, state, path): # config.json, flow entries under our names
     "The configuration of the flow in a released ProtoFlow."
     try:
         a, size = config['flow_args'], config['img_size']
-        return DenseFlowConfig(height=size, width=size, n_levels=2**a.get('num_bits', 8), units=a['block_conf'], layers=a['layers_conf'], widths=a['layer_mid_chnls'],
-                               growth=a['growth_rate'], margin=0., base='base.loc' in state, **denseflow_sizes(state))
-    except KeyError as e: raise ValueError(f'{path}: there is no {e} in its weights or its config.json; expected a released ProtoFlow') from e
+        return DenseFlowConfig(height=size, width=size, n_levels=2**a.get('num_bits', 8), units=a['block_conf'],
+                               layers=a['layers_conf'], widths=a['layer_mid_chnls'], growth=a['growth_rate'],
+                               margin=0., base='base.loc' in state, **denseflow_sizes(state))
+    except KeyError as e:
+        raise ValueError(f'{path}: there is no {e} in its weights or its config.json; '
+                         'expected a released ProtoFlow') from e
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #280543b2
+def _under(prefix, state): # 'gmms.', released state dict
+    "The entries under a prefix, without it."
+    return {name.removeprefix(prefix): v for name,v in state.items() if name.startswith(prefix)}
+
 def load_protoflow(path, # a released folder, or a .pt with config.json beside it
                    entry:str='model', # of the .pt; a released file may also hold 'model_ema'
                   ) -> ProtoFlow: # in evaluation mode
@@ -79,31 +106,32 @@ def load_protoflow(path, # a released folder, or a .pt with config.json beside i
     path, config = _checkpoint(path)
     saved = read_weights(path)
     if entry not in saved: raise ValueError(f'{path}: there is no {entry!r} in it, but {sorted(saved)}')
-    state, approach = saved[entry], config.get('gaussian_approach')
-    if approach not in _approaches: raise ValueError(f'{path}: gaussian_approach {approach!r}: expected one of {", ".join(_approaches)}')
-    extra = [name for name in state if not re.match(r'model\.|gmms\.\d+\.', name)]
-    if extra: raise ValueError(f'{path}: the weights do not fit the model:\n' + '\n'.join(f'extra {name}' for name in extra))
-    flow_state = our_names({k.removeprefix('model.'): v for k,v in state.items() if k.startswith('model.')})
-    gmms, K = {k.removeprefix('gmms.'): v for k,v in state.items() if k.startswith('gmms.')}, config['protos_per_class']
+    state = saved[entry]
+    covariance = _approaches[check_choice(f'{path}: gaussian_approach', config.get('gaussian_approach'), _approaches)]
+    extra = [f'extra {name}' for name in state if not re.match(r'model\.|gmms\.\d+\.', name)]
+    if extra: raise ValueError(f'{path}: the weights do not fit the model:\n' + '\n'.join(extra))
+    flow_state = our_names(_under('model.', state))
     flow = DenseFlow(_flow_config(config, flow_state, path))
     load_strictly(flow, flow_state, path)
-    mixture = our_mixture(gmms, _approaches[approach], K, flow.latent_shape, path)
-    return _assemble(flow, mixture, config, _approaches[approach])
+    mixture = our_mixture(_under('gmms.', state), covariance, config['protos_per_class'], flow.latent_shape, path)
+    return _assemble(flow, mixture, config, covariance)
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #c78c331e
 def _assemble(flow, mixture, config, covariance): # mixture: state dict
     "The model of a flow and the state of a mixture."
     classes = tuple(str(y) for y in range(len(mixture['loc'])))   # a released checkpoint does not name them
-    dropouts = {ours: config.get(theirs) or 0. for ours,theirs in (('prototype_dropout', 'proto_dropout_prob'), ('latent_dropout', 'z_dropout_prob'))}
-    model = ProtoFlow(ProtoFlowConfig(flow.config, classes, config['protos_per_class'], config.get('dataset') or '', covariance,
-                                      config.get('likelihood_approach', 'total'), **dropouts))
+    ours = ProtoFlowConfig(flow.config, classes, config['protos_per_class'], config.get('dataset') or '', covariance,
+                           config.get('likelihood_approach', 'total'), config.get('proto_dropout_prob') or 0.,
+                           config.get('z_dropout_prob') or 0.)
+    model = ProtoFlow(ours)
     model.flow = flow
     model.mixture.load_state_dict(mixture)
     return model.eval()
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #70d2f4bc
 def load_official(path, # released DenseFlow folder, released ProtoFlow folder, or a .pt with config.json beside it
-                  height:int=32, width:int=None, # of a DenseFlow's images, which its checkpoint does not say; width as height
+                  height:int=32, # of a DenseFlow's images, which its checkpoint does not say, pixels
+                  width:int=None, # of them; default: as the height
                   entry:str='model', # of a ProtoFlow's .pt
                  ): # DenseFlow or ProtoFlow, in evaluation mode
     "A released checkpoint as ours."
@@ -113,7 +141,8 @@ def load_official(path, # released DenseFlow folder, released ProtoFlow folder, 
 # %% ../../nbs/4_prototypes/08_official.ipynb #d8c00002
 def convert_official(folder, # released DenseFlow or ProtoFlow folder, or a .pt with config.json beside it
                      out, # checkpoint folder to write
-                     height:int=32, width:int=None, # of a DenseFlow's images, which its checkpoint does not say; width as height
+                     height:int=32, # of a DenseFlow's images, which its checkpoint does not say, pixels
+                     width:int=None, # of them; default: as the height
                      entry:str='model'): # of a ProtoFlow's .pt
     "Write a released checkpoint as one of ours, and return the model."
     model = load_official(folder, height, width, entry)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 import protoflow, torch
 from fastcore.basics import patch
-from torch import Tensor
 from safetensors.torch import load_file
+from torch import Tensor
 from torch.utils.data import DataLoader
-from ..core.devices import DeviceModule
 from ..core.checks import check_labels
+from ..core.devices import DeviceModule, evaluating
 from ..data.loaders import check_dls
 from ..flows.denseflow import DenseFlow, DenseFlowConfig, Latents
 from .mixture import Mixture, over_prototypes
@@ -35,16 +35,22 @@ class ProtoFlowConfig:
     prototype_dropout:float = 0.  # probability that training ignores a prototype in a step
     latent_dropout:float = 0.     # probability that training zeroes a latent
     def __post_init__(self):
-        if type(self.n_prototypes) is not int or self.n_prototypes < 1: raise ValueError(f'n_prototypes {self.n_prototypes!r}: expected a whole number from 1, prototypes of each class')
-    def to_json(self) -> str: # what `from_json` reads
-        return json.dumps(dataclasses.asdict(self), indent=2)
-    @classmethod
-    def from_json(cls, text:str): # what `to_json` returned
-        "The configuration that `to_json` wrote; what an older one lacks has its default."
-        d, fields = json.loads(text), dataclasses.fields(cls)
-        if not isinstance(d, dict) or not {'flow','classes'} <= set(d) <= {f.name for f in fields}:
-            raise ValueError('this is not the configuration of a ProtoFlow: its entries must be ' + ', '.join(f.name for f in fields))
-        return cls(DenseFlowConfig.from_json(json.dumps(d.pop('flow'))), tuple(d.pop('classes')), **d)
+        n = self.n_prototypes
+        if type(n) is not int or n < 1:
+            raise ValueError(f'n_prototypes {n!r}: expected a whole number from 1, prototypes of each class')
+    def to_json(self) -> str: return json.dumps(dataclasses.asdict(self), indent=2) # what `from_json` reads
+
+# %% ../../nbs/4_prototypes/06_protoflow.ipynb #6c1b09d7
+def _names(config): return [field.name for field in dataclasses.fields(config)]
+
+@patch(cls_method=True)
+def from_json(cls:ProtoFlowConfig, text:str): # what `to_json` returned
+    "The configuration that `to_json` wrote; what an older one lacks has its default."
+    d = json.loads(text)
+    if not isinstance(d, dict) or not {'flow','classes'} <= d.keys() <= set(_names(cls)):
+        names = ', '.join(_names(cls))
+        raise ValueError(f'this is not the configuration of a ProtoFlow: its entries must be {names}')
+    return cls(DenseFlowConfig.from_json(json.dumps(d.pop('flow'))), tuple(d.pop('classes')), **d)
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #3cf51349
 @dataclass
@@ -58,23 +64,27 @@ class ProtoFlowOutput:
     @property
     def ldj(self) -> Tensor: return self.latents.ldj
     @property
-    def class_log_prob(self) -> Tensor: return over_prototypes(self.component_log_prob, self.likelihood) # (B,Y) nats, of z
-    @property
-    def logits(self) -> Tensor: return self.class_log_prob
+    def class_log_prob(self) -> Tensor: # (B,Y) nats, of z
+        return over_prototypes(self.component_log_prob, self.likelihood)
+    logits = class_log_prob
     @property
     def class_image_log_prob(self) -> Tensor: return self.class_log_prob + self.ldj[:,None] # (B,Y) log p(x|y)
     @property
-    def log_prob(self) -> Tensor: return self.class_image_log_prob.logsumexp(-1) - math.log(self.class_log_prob.shape[1]) # (B,) log p(x)
+    def log_prob(self) -> Tensor: # (B,) log p(x)
+        return self.class_image_log_prob.logsumexp(-1) - math.log(self.component_log_prob.shape[1])
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #cc2b180e
 class ProtoFlow(DeviceModule):
     "Invertible prototype network: `model(images) -> ProtoFlowOutput`."
     def __init__(self, config:ProtoFlowConfig): # sizes
-        if not isinstance(config, ProtoFlowConfig): raise ValueError(f'config is {config!r:.60}: expected a ProtoFlowConfig; ProtoFlow.for_data(dls) makes one that fits the data')
+        if not isinstance(config, ProtoFlowConfig):
+            raise ValueError(f'config is {config!r:.60}: expected a ProtoFlowConfig; '
+                             'ProtoFlow.for_data(dls) makes one that fits the data')
         super().__init__()
         self.config = c = config
         self.flow = DenseFlow(c.flow)
-        self.mixture = Mixture(len(c.classes), c.n_prototypes, self.flow.latent_shape, c.covariance, c.likelihood, c.prototype_dropout, c.latent_dropout)
+        self.mixture = Mixture(len(c.classes), c.n_prototypes, self.flow.latent_shape, c.covariance, c.likelihood,
+                               c.prototype_dropout, c.latent_dropout)
     def forward(self, x:Tensor, # (B,C,H,W) integers
                 generator:torch.Generator=None) -> ProtoFlowOutput: # of the flow's noise, then of dropout
         "Latents, log densities and logits of each image."
@@ -89,12 +99,17 @@ def for_data(cls:ProtoFlow, dls, # `DataLoaders`
              **changes): # fields of either configuration that differ from the preset
     "A model whose sizes fit the data."
     check_dls(dls)
-    fields = {f.name for config in (ProtoFlowConfig, DenseFlowConfig) for f in dataclasses.fields(config)} - {'flow'}
-    if unknown := sorted(set(changes) - fields): raise ValueError(f'no model has {", ".join(unknown)}: expected some of {", ".join(sorted(fields))}')
+    ours = set(_names(ProtoFlowConfig)) - {'flow'}
+    known = ours.union(_names(DenseFlowConfig))
+    unknown = ', '.join(sorted(changes.keys() - known))
+    if unknown: raise ValueError(f'no model has {unknown}: expected some of {", ".join(sorted(known))}')
     C, H, W = dls.image_shape
-    own = {f.name: changes.pop(f.name) for f in dataclasses.fields(ProtoFlowConfig) if f.name in changes}
-    flow = DenseFlowConfig.preset(flow, **{**dict(channels=C, height=H, width=W, n_levels=dls.n_levels), **changes})
-    return cls(ProtoFlowConfig(**{**dict(flow=flow, classes=tuple(dls.classes), n_prototypes=n_prototypes, dataset=dls.name), **own}))
+    sizes = dict(channels=C, height=H, width=W, n_levels=dls.n_levels)
+    of_flow = {name: value for name,value in changes.items() if name not in ours}
+    of_model = {name: value for name,value in changes.items() if name in ours}
+    flow = DenseFlowConfig.preset(flow, **sizes | of_flow)
+    config = ProtoFlowConfig(flow, tuple(dls.classes), n_prototypes, dls.name)
+    return cls(dataclasses.replace(config, **of_model))
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #1fe5d491
 @patch
@@ -104,19 +119,18 @@ def evaluate_batch(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
                    generator:torch.Generator=None) -> Tensor: # (B,Y) nats
     "log p(x|y), importance-weighted over `n_samples` noise draws, in evaluation mode."
     if n_samples < 1: raise ValueError(f'n_samples {n_samples}: expected at least 1')
-    training = self.training
-    self.eval()
-    try: draws = [self(x, generator).class_image_log_prob for _ in range(n_samples)]
-    finally: self.train(training)
+    with evaluating(self): draws = [self(x, generator).class_image_log_prob for _ in range(n_samples)]
     return torch.stack(draws).logsumexp(0) - math.log(n_samples)
 
 @patch
-def predict_proba(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,C,H,W) integers, noise draws → (B,Y)
+def predict_proba(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
+                  n_samples:int=1, generator=None) -> Tensor: # noise draws → (B,Y)
     "Probability of each class."
     return self.evaluate_batch(x, n_samples, generator).softmax(1)
 
 @patch
-def predict(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,C,H,W) integers, noise draws → (B,) classes
+def predict(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
+            n_samples:int=1, generator=None) -> Tensor: # noise draws → (B,) classes
     "The most probable class."
     return self.evaluate_batch(x, n_samples, generator).argmax(1)
 
@@ -131,7 +145,8 @@ def log_prob(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
     return lp.gather(1, check_labels(y, lp.shape[1], len(x)).to(lp.device)[:,None])[:,0]
 
 @patch
-def bpd(self:ProtoFlow, x:Tensor, n_samples:int=1, generator=None) -> Tensor: # (B,C,H,W) integers, noise draws → (B,) bits/dim
+def bpd(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
+        n_samples:int=1, generator=None) -> Tensor: # noise draws → (B,) bits/dim
     "-log2 p(x) for each of an image's C·H·W numbers."
     return -self.log_prob(x, None, n_samples, generator)/(x[0].numel()*math.log(2))
 
@@ -143,18 +158,22 @@ def decode(self:ProtoFlow, z:Tensor, # (n,D) or (n,C',h,w)
     return self.flow.decode(z.reshape(len(z), *self.flow.latent_shape), **kwargs)
 
 @patch
-def prototype_images(self:ProtoFlow, factored='zero', **kwargs) -> Tensor: # as in `DenseFlow.decode` → (Y,K,C,H,W) int64
-    "Every prototype's mean, decoded."
-    return self.decode(self.mixture.prototypes.flatten(0, 1), factored=factored, **kwargs).unflatten(0, self.mixture.active.shape)
+def prototype_images(self:ProtoFlow, factored='zero', **kwargs) -> Tensor: # (Y,K,C,H,W) int64
+    "Every prototype's mean, decoded; `factored` and further keywords as in `DenseFlow.decode`."
+    images = self.decode(self.mixture.prototypes.flatten(0, 1), factored=factored, **kwargs)
+    return images.unflatten(0, self.mixture.active.shape)
 
+# %% ../../nbs/4_prototypes/06_protoflow.ipynb #6c1b09d4
 @patch
 def sample(self:ProtoFlow, y:int=None, # class number; default: any, equally likely
            n:int=1, # images
            k:int=None, # prototype; default: drawn by weight
            temperature:float=1., # of all noise
-           generator:torch.Generator=None, truncation:float=None) -> Tensor: # (n,C,H,W) int64
-    "Images drawn from prototypical distributions; latents no further than `truncation` standard deviations from a mean."
-    return self.decode(self.mixture.sample(n, y, k, temperature, truncation, generator), factored='sample', temperature=temperature, generator=generator)
+           generator:torch.Generator=None,
+           truncation:float=None) -> Tensor: # largest noise of a latent, in standard deviations → (n,C,H,W) int64
+    "Images drawn from prototypical distributions."
+    z = self.mixture.sample(n, y, k, temperature, truncation, generator)
+    return self.decode(z, factored='sample', temperature=temperature, generator=generator)
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #54dde2db
 class LatentBatches:
@@ -165,37 +184,48 @@ class LatentBatches:
         self.model, self.loader, self.seed = model, loader, seed
     @torch.no_grad()
     def __iter__(self):
-        device, training = self.model.device, self.model.training
+        device = self.model.device
         generator = torch.Generator(device).manual_seed(self.seed)
         for x,y in self.loader:
-            self.model.eval()
-            z = self.model.flow(x.to(device), generator).z
-            self.model.train(training)
+            with evaluating(self.model): z = self.model.flow(x.to(device), generator).z
             yield z, y.to(device)
 
 @patch
-def latent_batches(self:ProtoFlow, data, # `DataLoaders` (its training images), a loader (its data set), or a data set of (image, label)
+def latent_batches(self:ProtoFlow, data, # a data set of (image, label), a loader of one, or `DataLoaders` (training)
                    seed:int=0, # of the flow's noise
                   ) -> LatentBatches: # of 256
     "The latents and labels of a data set, whole, in its order, without augmentation."
-    ds = data.train.dataset if hasattr(data, 'train') else data.dataset if isinstance(data, DataLoader) else data
+    loader = getattr(data, 'train', data)
+    ds = loader.dataset if isinstance(loader, DataLoader) else loader
     if not len(ds): raise ValueError('there are no images: expected some of each class')
     return LatentBatches(self, DataLoader(ds, 256, generator=torch.Generator()), seed)
-
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #0aa7d03d
 @patch
 @torch.no_grad()
-def nearest_examples(self:ProtoFlow, data, # `DataLoaders` (its training images), a loader, or a data set of (image, label)
+def nearest_examples(self:ProtoFlow, data, # as in `latent_batches`
                      n:int=1, # images for each prototype
                      seed:int=0, # of the flow's noise
                     ) -> Tensor: # (Y,K,n) indices into the data set, the most likely first; -1 for a pruned prototype
     "For each prototype, the images of its class that it finds most likely."
-    lp, labels = zip(*((self.mixture.component_log_prob(z).cpu(), y.cpu()) for z,y in self.latent_batches(data, seed)))
-    lp, other = torch.cat(lp), torch.cat(labels)[:,None] != torch.arange(len(self.config.classes))
-    few = (~other).sum(0) < n
-    if few.any(): raise ValueError(f'class {few.nonzero()[0].item()} has {(~other).sum(0)[few][0]} images: expected at least {n} of each class')
-    return lp.masked_fill(other[:,:,None], -torch.inf).topk(n, dim=0).indices.permute(1, 2, 0).masked_fill(~self.mixture.active.cpu()[:,:,None], -1)
+    parts = [(self.mixture.component_log_prob(z).cpu(), y.cpu()) for z,y in self.latent_batches(data, seed)]
+    lp, y = (torch.cat(p) for p in zip(*parts))                                 # (N,Y,K), (N,)
+    own = y[:,None] == torch.arange(lp.shape[1])                                # (N,Y)
+    for c,n_own in enumerate(own.sum(0).tolist()):
+        if n_own < n: raise ValueError(f'class {c} has {n_own} images: expected at least {n} of each class')
+    best = lp.masked_fill(~own[:,:,None], -torch.inf).topk(n, dim=0).indices    # (n,Y,K)
+    return best.permute(1, 2, 0).masked_fill(~self.mixture.active.cpu()[:,:,None], -1)
+
+# %% ../../nbs/4_prototypes/06_protoflow.ipynb #6c1b09d8
+def _check_there(folder):
+    "Raise `ValueError` unless the files of a model are there."
+    if not folder.is_dir():
+        raise ValueError(f'{folder}: there is no such folder; expected a checkpoint that save_model wrote; '
+                         'weights that come with the package are ProtoFlow.from_pretrained(name)')
+    for name in ('config.json', 'model.safetensors'):
+        if not (folder/name).is_file():
+            raise ValueError(f'{folder}: there is no {name} in it; expected a checkpoint folder as save_model writes '
+                             'it, such as final or checkpoints/step-… in the folder of a run')
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #0670ace4
 def load_model(folder # of the checkpoint
@@ -203,15 +233,16 @@ def load_model(folder # of the checkpoint
     "The model in a checkpoint folder."
     folder = Path(folder)
     recover(folder)
-    if not folder.is_dir(): raise ValueError(f'{folder}: there is no such folder; expected a checkpoint that save_model wrote; weights that come with the package are ProtoFlow.from_pretrained(name)')
-    for name in ('config.json', 'model.safetensors'):
-        if not (folder/name).is_file(): raise ValueError(f'{folder}: there is no {name} in it; expected a checkpoint folder as save_model writes it, such as final or checkpoints/step-… in the folder of a run')
+    _check_there(folder)
     if (folder/'checksums.json').is_file(): check_folder(folder)
     try:
         text = (folder/'config.json').read_text()
-        model = DenseFlow(DenseFlowConfig.from_json(text)) if 'dequant_steps' in json.loads(text) else ProtoFlow(ProtoFlowConfig.from_json(text))
+        if 'dequant_steps' in json.loads(text): model = DenseFlow(DenseFlowConfig.from_json(text))
+        else: model = ProtoFlow(ProtoFlowConfig.from_json(text))
         model.load_state_dict(load_file(folder/'model.safetensors'))
-    except Exception as e: raise ValueError(f'{folder}: not a usable checkpoint ({type(e).__name__}: {str(e)[:300]}); expected one that save_model wrote') from e
+    except Exception as e:
+        raise ValueError(f'{folder}: not a usable checkpoint ({type(e).__name__}: {str(e)[:300]}); '
+                         'expected one that save_model wrote') from e
     return model.eval()
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #1c506f9d
@@ -221,9 +252,12 @@ def pretrained_names() -> list: # of names
     "The models that come with the package."
     return sorted(p.parent.name for p in PRETRAINED.glob('*/model.safetensors'))
 
+# %% ../../nbs/4_prototypes/06_protoflow.ipynb #6c1b09d5
 def _pretrained(name):
-    if name not in pretrained_names(): raise ValueError(f'no pretrained model is called {name!r}: expected one of {", ".join(pretrained_names())}; a checkpoint of your own is read by load_model(folder)')
-    return PRETRAINED/name
+    "The folder of a model that comes with the package."
+    if name in pretrained_names(): return PRETRAINED/name
+    raise ValueError(f'no pretrained model is called {name!r}: expected one of {", ".join(pretrained_names())}; '
+                     'a checkpoint of your own is read by load_model(folder)')
 
 @patch(cls_method=True)
 def from_pretrained(cls:ProtoFlow, name:str # one of `pretrained_names()`
@@ -231,6 +265,7 @@ def from_pretrained(cls:ProtoFlow, name:str # one of `pretrained_names()`
     "A model that comes with the package."
     return load_model(_pretrained(name))
 
+# %% ../../nbs/4_prototypes/06_protoflow.ipynb #6c1b09d6
 def pretrained_card(name:str # one of `pretrained_names()`
                    ) -> str: # Markdown
     "What a pretrained model was trained on and how, and its scores."

@@ -6,14 +6,17 @@
 __all__ = ['PruneReport', 'plot_pruning', 'PruningScores', 'plot_pruning_scores']
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #74885b2a
-from dataclasses import dataclass
 import math
+from contextlib import contextmanager
+from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
 from torch import Tensor
-from ..core.noise import derived_seed
-from ..core.checks import check_labels
+from ..core.calibration import calibration
+from ..core.checks import all_finite, check_choice, check_labels
+from ..core.devices import evaluating
 from ..core.figures import class_color, figure
+from ..core.noise import derived_seed
 from .fitting import check_fit
 from .mixture import Mixture, check_targets, over_prototypes
 from .protoflow import LatentBatches, ProtoFlow
@@ -28,43 +31,68 @@ def _class_log_prob(log_normal, mixture, active, c=slice(None)): # (N,Y,K), Mixt
 def _collect(mixture, batches):
     "Log densities (N,Y,K) and labels (N,) of all labelled latents."
     check_fit(batches, 1, 1.)
-    parts = [(mixture.log_normal(z)[y >= 0].float(), y[y >= 0]) for z,y in ((z, check_targets(y, len(mixture.active), len(z)).to(z.device)) for z,y in batches)]
-    log_normal, y = (torch.cat(p) for p in zip(*parts)) if parts else (torch.zeros(0), torch.zeros(0, dtype=torch.long))
-    lacks = y.bincount(minlength=len(mixture.active)) == 0
-    if lacks.any(): raise ValueError(f'class {lacks.nonzero()[0].item()} has no labelled latents: expected some of each class, else its prototypes would look worthless')
-    if not log_normal.isfinite().all(): raise ValueError('latents hold NaN or infinity: the flow has diverged; nothing was pruned')
+    Y, parts = len(mixture.active), []
+    for z,y in batches:
+        y = check_targets(y, Y, len(z)).to(z.device)
+        parts.append((mixture.log_normal(z)[y >= 0].float(), y[y >= 0]))
+    if not parts: raise ValueError('there are no labelled latents: expected some of each class')
+    log_normal, y = (torch.cat(p) for p in zip(*parts))
+    for c,n in enumerate(y.bincount(minlength=Y).tolist()):
+        if n == 0: raise ValueError(f'class {c} has no labelled latents: expected some of each class, '
+                                    'else its prototypes would look worthless')
+    if not all_finite(log_normal):
+        raise ValueError('latents hold NaN or infinity: the flow has diverged; nothing was pruned')
     return log_normal, y
 
-def _accuracy(log_normal, y, mixture, active): return (_class_log_prob(log_normal, mixture, active).argmax(1) == y).double().mean().item()
-
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #ef6883b2
+def _right(logits, y): return (logits.argmax(1) == y).double().mean().item()
+
+def _spare(mixture, n_keep=1):
+    "Active prototypes (Y,K) of the classes that have more than `n_keep`."
+    return mixture.active & (mixture.active.sum(1) > n_keep)[:,None]
+
+def _responsibility(log_normal, y, mixture):
+    "Share of its class's images that belong to each prototype."
+    share = (log_normal + mixture.log_weights).softmax(2)[torch.arange(len(y)), y].double()         # (N,K)
+    n = y.bincount(minlength=len(mixture.active))                                                   # (Y,)
+    return share.new_zeros(mixture.active.shape).index_add_(0, y, share)/n[:,None]
+
+def _accuracy_lost(log_normal, y, mixture):
+    "How much accuracy falls without each prototype; infinity for the last of a class."
+    active = mixture.active
+    logits = _class_log_prob(log_normal, mixture, active)
+    right = _right(logits, y)
+    lost = torch.full(active.shape, torch.inf, dtype=torch.double, device=y.device)
+    for c,k in _spare(mixture).nonzero().tolist():
+        without = active.clone()
+        without[c,k] = False
+        changed = logits.clone()
+        changed[:,c] = _class_log_prob(log_normal, mixture, without, c)
+        lost[c,k] = right - _right(changed, y)
+    return lost
+
+# %% ../../nbs/4_prototypes/07_pruning.ipynb #7a3e50b1
 @torch.no_grad()
-def _score(by, log_normal, y, mixture) -> Tensor: # (Y,K)
-    "What each active prototype is worth; pruned ones have NaN, by accuracy the last of a class infinity."
-    active, (Y, K) = mixture.active, mixture.active.shape
+def _score(by, data, mixture): # data: what `_collect` returned; None will do for 'weight'
+    "What each active prototype is worth (Y,K); pruned ones have NaN."
+    check_choice('by', by, ('weight', 'responsibility', 'accuracy'))
     if by == 'weight': score = mixture.weights.double()
-    elif by == 'responsibility':
-        r = (log_normal + mixture.log_weights).softmax(2)[torch.arange(len(y)), y].double()
-        score = torch.zeros(Y, K, dtype=r.dtype, device=r.device).index_add_(0, y, r)/y.bincount(minlength=Y).clamp_min(1)[:,None]
-    elif by == 'accuracy':
-        score, logits = torch.full((Y, K), torch.inf, dtype=torch.double, device=y.device), _class_log_prob(log_normal, mixture, active)
-        right = (logits.argmax(1) == y).double().mean()
-        for c,k in (active & (active.sum(1) > 1)[:,None]).nonzero().tolist():
-            without = active.clone(); without[c,k] = False
-            column = logits.clone(); column[:,c] = _class_log_prob(log_normal, mixture, without, c)
-            score[c,k] = right - (column.argmax(1) == y).double().mean()
-    else: raise ValueError(f'by {by!r}: expected weight, responsibility or accuracy')
-    return score.masked_fill(~active, torch.nan)
+    elif by == 'responsibility': score = _responsibility(*data, mixture)
+    else: score = _accuracy_lost(*data, mixture)
+    return score.masked_fill(~mixture.active, torch.nan)
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #f3dda7c6
+def _data(by, batches, mixture):
+    "What `_collect` makes of the batches; `ValueError` if `by` needs some and there are none."
+    if batches is not None: return _collect(mixture, batches)
+    if by != 'weight': raise ValueError(f'by {by!r} needs data: pass batches of (z, y)')
+
 @patch
 def prototype_scores(self:Mixture, by:str='weight', # 'weight', 'responsibility' or 'accuracy'
                      batches=None, # of (z, y); not needed for 'weight'
                     ) -> Tensor: # (Y,K); NaN for pruned ones
     "What each prototype is worth."
-    if by == 'weight': return _score(by, None, None, self)
-    if batches is None: raise ValueError(f'by {by!r} needs data: pass batches of (z, y)')
-    return _score(by, *_collect(self, batches), self)
+    return _score(by, None if by == 'weight' else _data(by, batches, self), self)
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #2dc6dab1
 @dataclass
@@ -76,45 +104,62 @@ class PruneReport:
     n_kept:Tensor               # (Y,) those that stayed
     accuracy:tuple = None       # before and after, if there was data
     def __str__(self):
-        text = f'{self.pruned.sum()} of {self.pruned.sum() + self.n_kept.sum()} prototypes pruned by {self.by}; {self.n_kept.min()} to {self.n_kept.max()} left in a class'
-        return text + (f'; accuracy {self.accuracy[0]:.4f} before, {self.accuracy[1]:.4f} after' if self.accuracy else '')
+        n, left = self.pruned.sum(), self.n_kept
+        text = f'{n} of {n + left.sum()} prototypes pruned by {self.by}; {left.min()} to {left.max()} left in a class'
+        if self.accuracy: text += '; accuracy {:.4f} before, {:.4f} after'.format(*self.accuracy)
+        return text
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #1e55c503
+@contextmanager
+def _trying(mixture):
+    "What is pruned inside is active again afterwards."
+    before = mixture.active.clone()
+    try: yield before
+    finally: mixture.active.copy_(before)
+
+def _check_limits(threshold, n_keep):
+    "Raise `ValueError` unless one of them is given, and is a number of its kind."
+    if (threshold is None) == (n_keep is None):
+        raise ValueError(f'threshold {threshold}, n_keep {n_keep}: expected exactly one of them')
+    if threshold is not None and math.isnan(threshold): raise ValueError(f'threshold {threshold}: expected a number')
+    if n_keep is not None and not (hasattr(n_keep, '__index__') and n_keep >= 1):
+        raise ValueError(f'n_keep {n_keep}: expected a whole number, at least 1 prototype in each class')
+
+# %% ../../nbs/4_prototypes/07_pruning.ipynb #7a3e50b2
 @patch
 def prune(self:Mixture, by:str='weight', # 'weight', 'responsibility' or 'accuracy'
           threshold:float=None, # prune what scores at most this
           n_keep:int=None, # or all but this many of each class
           batches=None, # of (z, y); not needed for 'weight'
          ) -> PruneReport:
-    "Prune the prototypes that are worth least; by accuracy one after another, since of two that are alike the second is needed when the first is gone."
-    if (threshold is None) == (n_keep is None): raise ValueError(f'threshold {threshold}, n_keep {n_keep}: expected exactly one of them')
-    if n_keep is not None and n_keep < 1: raise ValueError(f'n_keep {n_keep}: expected at least 1 prototype in each class')
-    if batches is None and by != 'weight': raise ValueError(f'by {by!r} needs data: pass batches of (z, y)')
-    data = (None, None) if batches is None else _collect(self, batches)
-    score, before = _score(by, *data, self), self.active.clone()
-    if threshold is not None and threshold != threshold or n_keep is not None and not hasattr(n_keep, '__index__'): raise ValueError(f'threshold {threshold}, n_keep {n_keep}: expected a number, a whole number')
-    now, left = score, before.clone()
-    try:
-        while (can := left & (left.sum(1) > (n_keep or 1))[:,None] & (True if threshold is None else now <= threshold)).any():
-            worth = now.masked_fill(~can, torch.inf)
-            left[tuple((worth == worth.min()).nonzero()[-1])] = False      # of equals, the last
-            if by == 'accuracy': self.active.copy_(left); now = _score(by, *data, self)
-    finally: self.active.copy_(before)
-    goes = before & ~left
+    "Prune the prototypes that are worth least."
+    _check_limits(threshold, n_keep)
+    data = _data(by, batches, self)
+    limit = torch.inf if threshold is None else threshold
+    score = now = _score(by, data, self)
+    with _trying(self) as before:
+        while (may_go := _spare(self, n_keep or 1) & (now <= limit)).any():
+            worth = now.masked_fill(~may_go, torch.inf)
+            c, k = (worth == worth.min()).nonzero()[-1]                         # of equals, the last
+            self.active[c,k] = False
+            if by == 'accuracy': now = _score(by, data, self)
+        goes = before & ~self.active
     self.deactivate(goes)
-    return PruneReport(by, score, goes, self.active.sum(1), batches is not None and tuple(_accuracy(*data, self, a) for a in (before, self.active)) or None)
+    report = PruneReport(by, score, goes, self.active.sum(1))
+    if data is not None:
+        log_normal, y = data
+        report.accuracy = tuple(_right(_class_log_prob(log_normal, self, a), y) for a in (before, self.active))
+    return report
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #2c959bd7
-def _going(mixture, data, by):
+def _going(mixture, by, data):
     "Masks (Y,K) as prototypes go one by one, the least valuable first; the mixture is left as it was."
-    before = mixture.active.clone()
-    try:
+    with _trying(mixture) as before:
         yield before
-        while mixture.active.sum() > len(mixture.active):
-            score = _score(by, *data, mixture).nan_to_num(torch.inf).masked_fill((mixture.active.sum(1) < 2)[:,None], torch.inf)
-            mixture.active.view(-1)[score.argmin()] = False
+        while (spare := _spare(mixture)).any():
+            worth = _score(by, data, mixture).masked_fill(~spare, torch.inf)
+            mixture.active.view(-1)[worth.argmin()] = False
             yield mixture.active.clone()
-    finally: mixture.active.copy_(before)
 
 @patch
 @torch.no_grad()
@@ -122,17 +167,21 @@ def pruning_curve(self:Mixture, batches, # of (z, y)
                   by:str='accuracy', # 'weight', 'responsibility' or 'accuracy'
                  ) -> tuple: # prototypes kept, and the accuracy with them
     "Accuracy as prototypes are pruned one by one."
-    data = _collect(self, batches)
-    masks = list(_going(self, data, by))
-    return [m.sum().item() for m in masks], [_accuracy(*data, self, m) for m in masks]
+    log_normal, y = data = _collect(self, batches)
+    masks = list(_going(self, by, data))
+    kept = [mask.sum().item() for mask in masks]
+    return kept, [_right(_class_log_prob(log_normal, self, mask), y) for mask in masks]
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #7ef8beb9
 def plot_pruning(curves:dict # {score: what `pruning_curve` returned}
                 ): # Figure
     "Accuracy against the number of prototypes kept."
     fig, ax = figure(size=(3.6,2.4))
-    for i,(by,(kept,accuracy)) in enumerate(curves.items()): ax.plot(kept, accuracy, color=class_color(i), marker='o', ms=3, label=f'by {by}')
-    ax.invert_xaxis(); ax.set(xlabel='prototypes kept', ylabel='accuracy'); ax.legend()
+    for i,(by,(kept,accuracy)) in enumerate(curves.items()):
+        ax.plot(kept, accuracy, color=class_color(i), marker='o', ms=3, label=f'by {by}')
+    ax.set(xlabel='prototypes kept', ylabel='accuracy')
+    ax.invert_xaxis()
+    ax.legend()
     return fig
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #f7951700
@@ -149,23 +198,26 @@ class PruningScores:
 
 def _four_scores(lp, y, n_dims): # log p(x|y) (N,Y), labels (N,), M
     "Accuracy, ECE, NLL and bits/dim."
-    from torchmetrics.functional.classification import multiclass_calibration_error   # here, since it takes two seconds to import
     log_p = lp.log_softmax(1)
-    return ((log_p.argmax(1) == y).double().mean().item(), multiclass_calibration_error(log_p.exp(), y, lp.shape[1], n_bins=15).item(),
-            -log_p.gather(1, y[:,None]).mean().item(), -(lp.logsumexp(1) - math.log(lp.shape[1])).mean().item()/(n_dims*math.log(2)))
+    confidence, predicted = log_p.exp().max(1)
+    nll = -log_p.gather(1, y[:,None]).mean().item()
+    log_prob = lp.logsumexp(1) - math.log(lp.shape[1])
+    bpd = -log_prob.mean().item()/(n_dims*math.log(2))
+    return _right(log_p, y), calibration(confidence, predicted == y).ece, nll, bpd
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #92916433
 def _densities(model, dl, n_samples, seed):
-    "Log densities (S,N,Y,K) without weights, ldj (S,N), labels (N,) and image size M, with the noise that `collect` would draw."
-    device, parts = model.device, []
-    model.eval()
+    "Log densities (S,N,Y,K) without weights, ldj (S,N), labels (N,) and image size M, each batch with its own noise."
+    log_normals, ldjs, ys = [], [], []
     for i,(x,y) in enumerate(dl):
-        g = torch.Generator(device).manual_seed(derived_seed(seed, i))
-        draws = [model.flow(x.to(device), g) for _ in range(n_samples)]
-        parts.append((torch.stack([model.mixture.log_normal(l.z) for l in draws], 1), torch.stack([l.ldj for l in draws], 1), y.to(device)))
-    if not parts: raise ValueError('the data set holds no images: nothing to score')
-    log_normal, ldj, y = (torch.cat(p) for p in zip(*parts))
-    return log_normal.transpose(0, 1), ldj.T, check_labels(y, len(model.config.classes)), x[0].numel()
+        g = torch.Generator(model.device).manual_seed(derived_seed(seed, i))
+        draws = [model.flow(x.to(model.device), g) for _ in range(n_samples)]
+        log_normals.append(torch.stack([model.mixture.log_normal(latents.z) for latents in draws]))
+        ldjs.append(torch.stack([latents.ldj for latents in draws]))
+        ys.append(y.to(model.device))
+    if not ys: raise ValueError('the data set holds no images: nothing to score')
+    y = check_labels(torch.cat(ys), len(model.config.classes))
+    return torch.cat(log_normals, 1), torch.cat(ldjs, 1), y, x[0].numel()
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #59d2f90a
 @patch
@@ -177,25 +229,28 @@ def pruning_scores(self:ProtoFlow, dl, # batches of images and labels, to be sco
                    seed:int=0, # of the noise
                   ) -> PruningScores:
     "Accuracy, calibration, NLL and bits/dim as prototypes are pruned one by one; the model is left as it was."
-    training = self.training
-    try:
-        masks = list(_going(self.mixture, _collect(self.mixture, LatentBatches(self, chosen_on, seed)), by))
+    with evaluating(self):
+        masks = list(_going(self.mixture, by, _collect(self.mixture, LatentBatches(self, chosen_on, seed))))
         log_normal, ldj, y, n_dims = _densities(self, dl, n_samples, seed)
-    finally: self.train(training)
     rows = []
     for mask in masks:
-        lp = torch.stack([_class_log_prob(a, self.mixture, mask) + l[:,None] for a,l in zip(log_normal, ldj)]).logsumexp(0) - math.log(n_samples)
-        rows.append(_four_scores(lp, y, n_dims))
-    return PruningScores(by, [m.sum().item() for m in masks], *map(list, zip(*rows)), len(y))
+        draws = [_class_log_prob(a, self.mixture, mask) + b[:,None] for a,b in zip(log_normal, ldj)]
+        rows.append(_four_scores(torch.stack(draws).logsumexp(0) - math.log(n_samples), y, n_dims))
+    kept = [mask.sum().item() for mask in masks]
+    return PruningScores(by, kept, *map(list, zip(*rows)), len(y))
 
 # %% ../../nbs/4_prototypes/07_pruning.ipynb #f8ade989
 def plot_pruning_scores(curves:list # of what `pruning_scores` returned
                        ): # Figure
     "Accuracy, calibration error, NLL and bits/dim against the number of prototypes kept."
     fig, axs = figure(2, 2, size=(4,3), sharex=True)
-    for ax,(name,label) in zip(axs.flat, (('accuracy','accuracy'), ('ece','calibration error'), ('nll','NLL, nats'), ('bpd','bits/dim'))):
-        for i,c in enumerate(curves): ax.plot(c.kept, getattr(c, name), color=class_color(i), marker='o', ms=2, lw=1, label=f'by {c.by}')
-        ax.set_ylabel(label, fontsize=8); ax.tick_params(labelsize=7)
-    axs[0,0].invert_xaxis(); axs[1,1].legend(fontsize=6, frameon=False)
+    labels = dict(accuracy='accuracy', ece='calibration error', nll='NLL, nats', bpd='bits/dim')
+    for ax,(name,label) in zip(axs.flat, labels.items()):
+        for i,c in enumerate(curves):
+            ax.plot(c.kept, getattr(c, name), color=class_color(i), marker='o', ms=2, lw=1, label=f'by {c.by}')
+        ax.set_ylabel(label, fontsize=8)
+        ax.tick_params(labelsize=7)
+    axs[0,0].invert_xaxis()
+    axs[1,1].legend(fontsize=6, frameon=False)
     fig.supxlabel('prototypes kept', fontsize=8)
     return fig
