@@ -178,7 +178,8 @@ class DenseFlow(DeviceModule):
         super().__init__()
         self.config = c = config
         self.dequantization = Dequantization(c.channels, c.n_levels, c.context, c.context_depth, c.context_growth,
-                                             c.dequant_steps, c.dequant_width, c.dequant_depth, c.dequant_growth, c.margin)
+                                             c.dequant_steps, c.dequant_width, c.dequant_depth, c.dequant_growth,
+                                             c.margin)
         self.shift, self.squeeze = Shift(-0.5), Squeeze()
         self.blocks, self.factored_shapes = nn.ModuleList(), []
         C, H, W = 4*c.channels, c.height//2, c.width//2

@@ -13,7 +13,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from ..core.checks import all_finite, check_images
+from ..core.checks import all_finite, check_choice, check_images
+from ..core.devices import evaluating
 from ..core.figures import class_color, figure
 from ..core.noise import normal_log_prob
 from ..flows.denseflow import call_in
@@ -26,28 +27,37 @@ def png_bits(x:Tensor, # (N,C,H,W) integers in 0..255, C 1 or 3
             ) -> Tensor: # (N,) bits/dim
     "Length of each image as a PNG, in bits for each of its numbers, without the format's 57 bytes of frame."
     from torchvision.io import encode_png       # here, since the rest of the module does without torchvision
-    if getattr(x, 'ndim', 0) != 4 or x.shape[1] not in (1, 3): raise ValueError(f'images have shape {tuple(getattr(x, "shape", ()))}: a PNG needs (N,1,H,W) or (N,3,H,W)')
-    return torch.tensor([8*(len(encode_png(i)) - 57) for i in x.to('cpu', torch.uint8)], dtype=torch.double)/x[0].numel()
+    if getattr(x, 'ndim', 0) != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(f'images have shape {tuple(getattr(x, "shape", ()))}: a PNG needs (N,1,H,W) or (N,3,H,W)')
+    return torch.tensor([8*(len(encode_png(i)) - 57) for i in x.to('cpu', torch.uint8)],
+                        dtype=torch.double)/x[0].numel()
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #f3d6aef8
 def _look(model, x, generator):
-    "What the model says of a batch; once more in float64, with the same noise, if float32 overflows on images it was not made for."
+    "What the model says of a batch; in float64, with the same noise, where float32 overflows on images unlike the data."
     state = generator.get_state()
     out = model(x, generator)
     if all_finite(out.component_log_prob[:,model.mixture.active]) and all_finite(out.latents): return out
     return call_in(precise(x.device), model, 'forward', x, generator.set_state(state))
 
+def _nearest(mixture, z):
+    "Distance of each latent (B,) to its nearest prototype."
+    distance = prototype_distance(mixture, z).masked_fill(~mixture.active, torch.inf)
+    return distance.flatten(1).amin(1)
+
 def _statistics(model, x, n_samples, generator):
     "The statistics of one batch, each (B,) float64."
     draws = [_look(model, x, generator) for _ in range(n_samples)]
-    lp = torch.stack([o.class_image_log_prob for o in draws]).cpu().double().logsumexp(0) - math.log(n_samples)
-    log_p, mean = lp.log_softmax(1), lambda f: torch.stack([f(o) for o in draws]).cpu().double().mean(0)
-    return dict(bpd=-(lp.logsumexp(1) - math.log(lp.shape[1]))/(x[0].numel()*math.log(2)),
-                latent=mean(lambda o: math.log(lp.shape[1]) - o.class_log_prob.logsumexp(1)),
-                **{'class': mean(lambda o: -o.class_log_prob.amax(1))},
-                distance=mean(lambda o: prototype_distance(model.mixture, o.z).masked_fill(~model.mixture.active, torch.inf).flatten(1).amin(1)),
-                factored=mean(lambda o: -sum((normal_log_prob(f) for f in o.latents.factored), o.ldj.new_zeros(len(x)))),
-                entropy=torch.special.entr(log_p.exp()).sum(1), confidence=1 - log_p.exp().amax(1), png=png_bits(x))
+    def mean(f): return torch.stack([f(out) for out in draws]).cpu().double().mean(0)
+    lp = torch.stack([out.class_image_log_prob for out in draws]).cpu().double().logsumexp(0) - math.log(n_samples)
+    log_p, log_Y = lp.log_softmax(1), math.log(lp.shape[1])
+    return {'bpd': -(lp.logsumexp(1) - log_Y)/(x[0].numel()*math.log(2)),
+            'latent': mean(lambda out: log_Y - out.class_log_prob.logsumexp(1)),
+            'class': mean(lambda out: -out.class_log_prob.amax(1)),
+            'distance': mean(lambda out: _nearest(model.mixture, out.z)),
+            'factored': mean(lambda out: -sum(map(normal_log_prob, out.latents.factored), out.ldj.new_zeros(len(x)))),
+            'entropy': torch.special.entr(log_p.exp()).sum(1), 'confidence': 1 - log_p.exp().amax(1),
+            'png': png_bits(x)}
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #1e063c35
 @torch.no_grad()
@@ -58,19 +68,16 @@ def ood_statistics(model, # ProtoFlow
                    bs:int=128, # images at a time
                   ) -> dict: # name → (N,) float64 on the CPU
     "The eight statistics of each image that scores are made of."
-    device, training, rows = model.device, model.training, []
     if not len(x): raise ValueError('there are no images: expected at least one')
     if n_samples < 1: raise ValueError(f'n_samples {n_samples}: expected at least 1')
-    g = torch.Generator(device).manual_seed(seed)
-    try:
-        model.eval()
-        for part in x.split(bs): rows.append(_statistics(model, part.to(device), n_samples, g))
-    finally: model.train(training)
+    g = torch.Generator(model.device).manual_seed(seed)
+    with evaluating(model): rows = [_statistics(model, part.to(model.device), n_samples, g) for part in x.split(bs)]
     return {k: check_values(torch.cat([r[k] for r in rows]), f'statistics {k!r}') for k in rows[0]}
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #96c2e521
 JOINT_STATISTICS = ('bpd', 'latent', 'factored', 'png')      # that the joint score is made of
 
+# %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #96c2e522
 @dataclass
 class Typical:
     "Means and spreads of the statistics on images of the model's own kind."
@@ -79,15 +86,19 @@ class Typical:
     covariance:Tensor  # (4,4) of the statistics in `JOINT_STATISTICS`
     n_images:int       # that these are of
 
+# %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #96c2e523
 def fit_typical(statistics:dict # of training images, what `ood_statistics` returned
                ) -> Typical:
     "What is typical, from images of the model's own kind."
     s = {k: check_values(v, f'statistics {k!r}') for k,v in statistics.items()}
     n, std = len(s['bpd']), {k: v.std().item() for k,v in s.items()}
-    if n < 2*len(JOINT_STATISTICS): raise ValueError(f'{n} images: too few to say what is typical; expected at least {2*len(JOINT_STATISTICS)}, better hundreds')
+    if n < 2*len(JOINT_STATISTICS):
+        raise ValueError(f'{n} images: too few to say what is typical; '
+                         f'expected at least {2*len(JOINT_STATISTICS)}, better hundreds')
     flat = [k for k in JOINT_STATISTICS if std[k] == 0]
     if flat: raise ValueError(f'statistic {flat[0]!r} is the same for all {n} images: expected images that differ')
-    return Typical({k: v.mean().item() for k,v in s.items()}, std, torch.cov(torch.stack([s[k] for k in JOINT_STATISTICS])), n)
+    return Typical({k: v.mean().item() for k,v in s.items()}, std,
+                   torch.cov(torch.stack([s[k] for k in JOINT_STATISTICS])), n)
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #68164256
 def ood_scores(statistics:dict, # of images, what `ood_statistics` returned
@@ -95,12 +106,17 @@ def ood_scores(statistics:dict, # of images, what `ood_statistics` returned
               ) -> dict: # name → (N,), higher: less typical
     "Twelve scores of each image."
     s = {k: check_values(v, f'statistics {k!r}') for k,v in statistics.items()}
-    off = {k: (v - typical.mean[k])/max(typical.std[k], 1e-300) for k,v in s.items()}       # standard deviations from the mean, signed
+    # standard deviations from the mean, signed
+    off = {k: (v - typical.mean[k])/max(typical.std[k], 1e-300) for k,v in s.items()}
     four = torch.stack([s[k] - typical.mean[k] for k in JOINT_STATISTICS])
-    return {'likelihood': s['bpd'], 'class likelihood': s['class'], 'latent': s['latent'], 'distance': s['distance'], 'factored': s['factored'], 'entropy': s['entropy'],
-            'confidence': s['confidence'], 'typicality': off['bpd'].abs(), 'factored typicality': off['factored'].abs(), 'complexity': s['bpd'] - s['png'],
-            'largest': torch.stack([off[k].abs() for k in JOINT_STATISTICS]).amax(0), 'joint': (four*torch.linalg.solve(typical.covariance, four)).sum(0)}
+    largest = torch.stack([off[k].abs() for k in JOINT_STATISTICS]).amax(0)
+    joint = (four*torch.linalg.solve(typical.covariance, four)).sum(0)
+    same = {k: s[k] for k in ('latent', 'distance', 'factored', 'entropy', 'confidence')}
+    return {'likelihood': s['bpd'], 'class likelihood': s['class'], **same, 'typicality': off['bpd'].abs(),
+            'factored typicality': off['factored'].abs(), 'complexity': s['bpd'] - s['png'],
+            'largest': largest, 'joint': joint}
 
+# %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #68164257
 def ood_score(model, # ProtoFlow
               x:Tensor, # (N,C,H,W) integers
               typical:Typical, # what `fit_typical` returned
@@ -109,8 +125,7 @@ def ood_score(model, # ProtoFlow
              ) -> Tensor: # (N,) higher: less typical
     "One score of each image."
     scores = ood_scores(ood_statistics(model, x, **kwargs), typical)
-    if by not in scores: raise ValueError(f'by {by!r}: expected one of {", ".join(scores)}')
-    return scores[by]
+    return scores[check_choice('by', by, scores)]
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #9400c114
 def drawn_shapes_like(model, # ProtoFlow
@@ -119,11 +134,14 @@ def drawn_shapes_like(model, # ProtoFlow
                      ) -> Tensor: # (n,C,H,W) uint8
     "Drawn shapes in the size, channels and grey levels of the model's images."
     c = model.config.flow
-    if c.channels not in (1, 3): raise ValueError(f'the model has {c.channels} channels: shapes are drawn in 1 (grey) or 3 (colour)')
+    if c.channels not in (1, 3):
+        raise ValueError(f'the model has {c.channels} channels: shapes are drawn in 1 (grey) or 3 (colour)')
     side = max(c.height, c.width)
-    x = draw_shapes(n, side*math.ceil(24/side) if side < 24 else side, c.channels, seed=seed).x.float()      # a drawing needs some pixels
+    # a drawing needs some pixels
+    x = draw_shapes(n, side*math.ceil(24/side) if side < 24 else side, c.channels, seed=seed).x.float()
     return (F.adaptive_avg_pool2d(x, (c.height, c.width))*((c.n_levels-1)/255)).round().to(torch.uint8)
 
+# %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #9400c115
 def inverted(x:Tensor, # (N,C,H,W) integers in 0..n_levels-1
              n_levels:int=256, # grey levels
             ) -> Tensor: # the same shape and type
@@ -139,13 +157,16 @@ def outside_images(model, # ProtoFlow
     "As many images of each of nine other kinds."
     c, g, n = model.config.flow, torch.Generator().manual_seed(seed), len(x)
     x = check_images(x, (c.channels, c.height, c.width), c.n_levels).cpu().to(torch.uint8)
-    rand = lambda *shape, low=0, high=c.n_levels: torch.randint(low, high, shape, generator=g)
+    def rand(*shape, low=0, high=c.n_levels): return torch.randint(low, high, shape, generator=g)
     most, grain = c.n_levels-1, max(1, round(0.2*(c.n_levels-1)))
     order = torch.randperm(c.height*c.width, generator=g)
-    return {'drawn shapes': drawn_shapes_like(model, n, seed+1), 'inverted': inverted(x, c.n_levels), 'noise': rand(*x.shape).to(torch.uint8),
-            'one grey': rand(n, c.channels, 1, 1).expand(x.shape).contiguous().to(torch.uint8), 'black': torch.zeros_like(x),
-            'shuffled': x.flatten(2)[...,order].view(x.shape), 'noisy': (x + rand(*x.shape, low=-grain, high=grain+1)).clamp(0, most).to(torch.uint8),
-            'faint': (x.float()/2).round().to(torch.uint8), 'upside down': x.flip(2)}
+    noise, greys = rand(*x.shape), rand(n, c.channels, 1, 1)
+    noisy = (x + rand(*x.shape, low=-grain, high=grain+1)).clamp(0, most)
+    kinds = {'drawn shapes': drawn_shapes_like(model, n, seed+1), 'inverted': inverted(x, c.n_levels), 'noise': noise,
+             'one grey': greys.expand(x.shape).contiguous(), 'black': torch.zeros_like(x),
+             'shuffled': x.flatten(2)[...,order].view(x.shape), 'noisy': noisy, 'faint': (x.float()/2).round(),
+             'upside down': x.flip(2)}
+    return {kind: images.to(torch.uint8) for kind,images in kinds.items()}
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #6dfa1ccb
 def detection(inside:Tensor, # (N,) scores of images of the model's own kind, higher: less typical
@@ -154,9 +175,11 @@ def detection(inside:Tensor, # (N,) scores of images of the model's own kind, hi
     "How well a score tells images of another kind from the model's own."
     from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
     inside, outside = check_values(inside, 'scores of own images'), check_values(outside, 'scores of other images')
-    s, other = torch.cat([inside, outside]).numpy(), torch.cat([torch.zeros(len(inside)), torch.ones(len(outside))]).numpy()
+    s, other = torch.cat([inside, outside]).numpy(), torch.cat([torch.zeros(len(inside)),
+                                                                torch.ones(len(outside))]).numpy()
     passed_other, passed_own, _ = roc_curve(1-other, -s, drop_intermediate=False)
-    return dict(auroc=float(roc_auc_score(other, s)), ap=float(average_precision_score(other, s)), fpr95=float(passed_other[(passed_own >= 0.95).argmax()]))
+    return dict(auroc=float(roc_auc_score(other, s)), ap=float(average_precision_score(other, s)),
+                fpr95=float(passed_other[(passed_own >= 0.95).argmax()]))
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #d888b69d
 def ood_table(inside:dict, # score → (N,), what `ood_scores` returned for images of the model's own kind
@@ -166,13 +189,15 @@ def ood_table(inside:dict, # score → (N,), what `ood_scores` returned for imag
     if not outside: raise ValueError('there is no other kind of image: expected {kind: scores}')
     return {name: {kind: detection(s, other[name]) for kind,other in outside.items()} for name,s in inside.items()}
 
+# %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #d888b69e
 def ood_text(table:dict, # what `ood_table` returned
              metric:str='auroc', # 'auroc', 'ap' or 'fpr95'
             ) -> str:
     "One metric of the table as lines of text."
     kinds = list(next(iter(table.values())))
     head = ' '*20 + ''.join(f'{k:>13}' for k in kinds)
-    return '\n'.join([head] + [f'{name:20}' + ''.join(f'{row[k][metric]:13.3f}' for k in kinds) for name,row in table.items()])
+    def line(name, row): return f'{name:20}' + ''.join(f'{row[kind][metric]:13.3f}' for kind in kinds)
+    return '\n'.join([head, *(line(name, row) for name,row in table.items())])
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #1673ac9f
 def plot_ood(table:dict, # what `ood_table` returned
@@ -187,8 +212,10 @@ def plot_ood(table:dict, # what `ood_table` returned
     fig, ax = figure(size=(1.3+0.3*len(kinds), 0.75+0.185*len(names)))
     ax.imshow(1-v if metric == 'fpr95' else v, cmap=shade, vmin=0, vmax=1, aspect='auto', interpolation='nearest')
     for (i,j),a in zip(torch.cartesian_prod(torch.arange(len(names)), torch.arange(len(kinds))).tolist(), v.flatten()):
-        ax.text(j, i, f'{100*a:.0f}', ha='center', va='center', fontsize=7, color='white' if abs(a-0.5) > 0.35 else 'black')
-    ax.set_xticks(range(len(kinds)), kinds, rotation=40, ha='right', rotation_mode='anchor', fontsize=7); ax.set_yticks(range(len(names)), names, fontsize=7)
+        ax.text(j, i, f'{100*a:.0f}', ha='center', va='center', fontsize=7,
+                color='white' if abs(a-0.5) > 0.35 else 'black')
+    ax.set_xticks(range(len(kinds)), kinds, rotation=40, ha='right', rotation_mode='anchor', fontsize=7)
+    ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.tick_params(length=0); ax.spines[:].set_visible(False); ax.set_title(f'{metric.upper()}, %', fontsize=8)
     return fig
 
@@ -205,7 +232,9 @@ def plot_ood_scores(inside:Tensor, # (N,) scores of images of the model's own ki
     for i,(kind,v) in enumerate(parts.items()):
         low, q1, middle, q3, high = v.quantile(torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95]).double()).tolist()
         colour = class_color(0) if i == 0 else '#7F7F7F'
-        ax.plot([low, high], [i, i], color=colour, lw=1); ax.plot([q1, q3], [i, i], color=colour, lw=5, solid_capstyle='butt'); ax.plot(middle, i, 'o', color='black', ms=3)
+        ax.plot([low, high], [i, i], color=colour, lw=1)
+        ax.plot([q1, q3], [i, i], color=colour, lw=5, solid_capstyle='butt')
+        ax.plot(middle, i, 'o', color='black', ms=3)
     ax.axvline(own.quantile(0.95).item(), color=class_color(0), lw=0.8, ls=':')
     ax.set_yticks(range(len(parts)), list(parts), fontsize=8); ax.invert_yaxis(); ax.set_xlabel(name)
     if log: ax.set_xscale('log')

@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ..core.noise import derived_seed
+from ..core.calibration import Calibration, calibration
 from ..core.checks import check_labels
+from ..core.devices import evaluating
 from ..core.figures import class_color, figure
 from ..prototypes.mixture import over_prototypes
 
@@ -22,21 +24,21 @@ from ..prototypes.mixture import over_prototypes
 def check_proba(proba:Tensor # (N,Y) candidate probabilities
                ) -> Tensor: # (N,Y) on the CPU
     "`proba` if these are class probabilities of at least one image, else a `ValueError`."
-    if getattr(proba, 'ndim', 0) != 2: raise ValueError(f'probabilities have shape {tuple(getattr(proba, "shape", ()))}: expected (N,Y), a row for each image')
-    if not proba.numel(): raise ValueError(f'probabilities have shape {tuple(proba.shape)}: expected at least one image and one class')
+    if getattr(proba, 'ndim', 0) != 2:
+        raise ValueError(f'probabilities have shape {tuple(getattr(proba, "shape", ()))}: '
+                         'expected (N,Y), a row for each image')
+    if not proba.numel():
+        raise ValueError(f'probabilities have shape {tuple(proba.shape)}: expected at least one image and one class')
     if not proba.isfinite().all(): raise ValueError('probabilities hold NaN or infinity: expected rows that sum to 1')
-    if proba.min() < 0 or (proba.sum(1) - 1).abs().max() > 1e-3: raise ValueError('probabilities are negative or do not sum to 1: expected those of `predict_proba`; of log densities take .softmax(1)')
+    if proba.min() < 0 or (proba.sum(1) - 1).abs().max() > 1e-3:
+        raise ValueError('probabilities are negative or do not sum to 1: '
+                         'expected those of `predict_proba`; of log densities take .softmax(1)')
     return proba.detach().cpu()
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #e5868be0
 @dataclass
-class Reliability:
-    "How far confidence and accuracy agree; a bin without images has NaN."
-    count:Tensor        # (n_bins+1,) images; the last bin holds confidences of exactly 1
-    confidence:Tensor   # (n_bins+1,) mean
-    accuracy:Tensor     # (n_bins+1,) share that is right
-    ece:float           # mean gap, over images
-    mce:float           # largest gap
+class Reliability(Calibration):
+    "How far confidence and accuracy agree in bins, and two scores that need no bins."
     brier:float         # in 0..2
     nll:float           # nats
 
@@ -46,16 +48,12 @@ def reliability(proba:Tensor, # (N,Y) probabilities of the classes
                 n_bins:int=15, # of equal width
                ) -> Reliability:
     "Confidence against accuracy, bin by bin, and what sums them up."
-    proba, y = check_proba(proba), check_labels(y, proba.shape[1], len(proba)).cpu()
-    if n_bins < 1: raise ValueError(f'n_bins {n_bins}: expected at least 1')
+    proba, y = check_proba(proba).double(), check_labels(y, proba.shape[1], len(proba)).cpu()
     confidence, predicted = proba.max(1)
-    i = torch.bucketize(confidence, torch.linspace(0, 1, n_bins+1, dtype=proba.dtype), right=True).sub(1).clamp_max(n_bins)
-    add = lambda v: torch.zeros(n_bins+1, dtype=torch.double).index_add_(0, i, v.double())
-    n = add(torch.ones_like(confidence))
-    conf, acc = add(confidence)/n, add(predicted == y)/n
-    gap, p = (acc - conf).abs().nan_to_num(), proba.double()
-    return Reliability(n.long(), conf, acc, (gap*n).sum().item()/len(y), gap.max().item(),
-                       (p - F.one_hot(y, p.shape[1])).square().sum(1).mean().item(), -p.gather(1, y[:,None]).log().mean().item())
+    c = calibration(confidence, predicted == y, n_bins)
+    brier = (proba - F.one_hot(y, proba.shape[1])).square().sum(1).mean().item()
+    nll = -proba.gather(1, y[:,None]).log().mean().item()
+    return Reliability(c.count, c.confidence, c.accuracy, brier, nll)
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #cc40cf15
 def wilson(share, # of successes
@@ -70,23 +68,27 @@ def wilson(share, # of successes
 def _draw_reliability(ax, r, name):
     "Accuracy against confidence, with its range."
     ok = r.count > 0
-    n, conf, acc = r.count[ok].double(), r.confidence[ok], r.accuracy[ok]
-    low, high = wilson(acc, n)
+    accuracy, (low, high) = r.accuracy[ok], wilson(r.accuracy[ok], r.count[ok].double())
+    below, above = (accuracy-low).clamp_min(0), (high-accuracy).clamp_min(0)
     ax.plot([0, 1], [0, 1], color='grey', lw=0.8, ls=':')
-    ax.errorbar(conf, acc, yerr=torch.stack([(acc-low).clamp_min(0), (high-acc).clamp_min(0)]).numpy(), fmt='o', ms=3.5, lw=0.9, color=class_color(0))
-    ax.set(xlim=(0, 1.04), ylim=(0, 1.05)); ax.set_title(f'{name}ECE {r.ece:.3f}', fontsize=9)
+    ax.errorbar(r.confidence[ok], accuracy, yerr=torch.stack([below, above]).numpy(), fmt='o', ms=3.5, lw=0.9,
+                color=class_color(0))
+    ax.set(xlim=(0, 1.04), ylim=(0, 1.05))
+    ax.set_title(f'{name}ECE {r.ece:.3f}', fontsize=9)
 
 def plot_reliability(rs # `Reliability`, or {name: Reliability}
                     ): # Figure
     "Accuracy against confidence, bins with 95% ranges, and the number of images in each below."
     rs = {'': rs} if isinstance(rs, Reliability) else rs
-    fig, axs = figure(2, len(rs), size=(1+1.5*len(rs) if len(rs) > 1 else 2.8, 3), height_ratios=[3,1], sharex='col', sharey='row', squeeze=False)
+    width = 1+1.5*len(rs) if len(rs) > 1 else 2.8
+    fig, axs = figure(2, len(rs), size=(width, 3), height_ratios=[3,1], sharex='col', sharey='row', squeeze=False)
     for (top, bottom),(name,r) in zip(axs.T, rs.items()):
         _draw_reliability(top, r, f'{name}\n' if name else '')
-        n_bins = len(r.count)-1
-        bottom.bar((torch.arange(n_bins)+0.5)/n_bins, torch.cat([r.count[:-2], r.count[-2:].sum()[None]]), 0.85/n_bins, color='grey')
+        middles = (torch.arange(len(r.count))+0.5)/len(r.count)
+        bottom.bar(middles, r.count, 0.85/len(r.count), color='grey')
         bottom.set(yscale='log', ylim=(0.5, None), xlabel='confidence')
-    axs[0,0].set_ylabel('accuracy'); axs[1,0].set_ylabel('images')
+    axs[0,0].set_ylabel('accuracy')
+    axs[1,0].set_ylabel('images')
     return fig
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #a81acf8e
@@ -121,17 +123,18 @@ def variance_terms(model, # ProtoFlow
                    seed:int=0, # of the noise, drawn as `collect` does
                   ) -> VarianceTerms:
     "One pass over the images, for all factors."
-    device, parts, ys, m, training = model.device, [], [], model.mixture, model.training
-    try:
-        model.eval()
+    parts, ys, mixture = [], [], model.mixture
+    def terms(latents):
+        z = latents.z
+        return mixture.component_log_prob(z), prototype_distance(mixture, z), latents.ldj
+    with evaluating(model):
         for i,(x,y) in enumerate(dl):
-            g = torch.Generator(device).manual_seed(derived_seed(seed, i))
-            draws = [model.flow(x.to(device), g) for _ in range(n_samples)]
-            parts.append([torch.stack([f(l).cpu() for l in draws]).double() for f in (lambda l: m.component_log_prob(l.z), lambda l: prototype_distance(m, l.z), lambda l: l.ldj)])
+            g = torch.Generator(model.device).manual_seed(derived_seed(seed, i))
+            draws = [terms(model.flow(x.to(model.device), g)) for _ in range(n_samples)]
+            parts.append([torch.stack(term).cpu().double() for term in zip(*draws)])
             ys.append(y)
-    finally: model.train(training)
     if not ys: raise ValueError('the data set holds no images: nothing to fit a temperature to')
-    return VarianceTerms(*(torch.cat(p, 1) for p in zip(*parts)), torch.cat(ys), m.n_latent, m.likelihood)
+    return VarianceTerms(*(torch.cat(p, 1) for p in zip(*parts)), torch.cat(ys), mixture.n_latent, mixture.likelihood)
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #71e7f966
 @dataclass
@@ -144,18 +147,21 @@ class VarianceFit:
     nll:Tensor        # (F,) nats, mean over images
     n_images:int      # that it was fitted to
 
+# %% ../../nbs/6_interpretation/06_uncertainty.ipynb #71e7f967
 def fit_variance(terms:VarianceTerms, # of validation images
                  low:float=0.05, high:float=20., n:int=201, # factors that are tried, evenly in their logarithm
                  n_resamples:int=500, # resampled sets of images, for the spread
                  seed:int=0, # of the resampling
                 ) -> VarianceFit:
     "The factor of all variances with the lowest NLL."
-    if not 0 < low < high or n < 2: raise ValueError(f'{n} factors from {low} to {high}: expected at least 2, from a positive one to a larger one')
+    if not 0 < low < high or n < 2:
+        raise ValueError(f'{n} factors from {low} to {high}: expected at least 2, from a positive one to a larger one')
     factors = torch.logspace(math.log10(low), math.log10(high), n, dtype=torch.double)
-    nll = torch.stack([F.cross_entropy(terms.log_prob(f.item()), terms.y, reduction='none') for f in factors])     # (F,N)
-    N = len(terms.y)
-    times = torch.stack([torch.randint(N, (N,), generator=g).bincount(minlength=N) for g in [torch.Generator().manual_seed(seed)] for _ in range(n_resamples)])
-    found = factors[(nll @ times.T.double()).argmin(0)].quantile(torch.tensor([0.05, 0.95]).double(), interpolation='nearest')
+    nll = torch.stack([F.cross_entropy(terms.log_prob(f.item()), terms.y, reduction='none') for f in factors])  # (F,N)
+    N, g = len(terms.y), torch.Generator().manual_seed(seed)
+    times = torch.stack([torch.randint(N, (N,), generator=g).bincount(minlength=N) for _ in range(n_resamples)])
+    best = factors[(nll @ times.T.double()).argmin(0)]      # of each resampled set
+    found = best.quantile(torch.tensor([0.05, 0.95]).double(), interpolation='nearest')
     return VarianceFit(factors[nll.mean(1).argmin()].item(), *found.tolist(), factors, nll.mean(1), N)
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #c5287efd
@@ -166,8 +172,11 @@ def plot_variance(fits # `VarianceFit`, or {name: VarianceFit}
     fig, ax = figure(size=(3.6,2.4))
     for i,(name,f) in enumerate(fits.items()):
         ax.plot(f.factors, f.nll, color=class_color(i), label=f'{name}: {f.factor:.2f}' if name else f'{f.factor:.2f}')
-        ax.axvspan(f.low, f.high, color=class_color(i), alpha=0.12, lw=0); ax.plot(f.factor, f.nll.min(), 'o', ms=4, color=class_color(i))
-    ax.set(xscale='log', yscale='log', ylim=(None, 6*max(f.nll.max() for f in fits.values())), xlabel='factor of all variances', ylabel='NLL, nats'); ax.legend(loc='upper right', fontsize=8, frameon=False)
+        ax.axvspan(f.low, f.high, color=class_color(i), alpha=0.12, lw=0)
+        ax.plot(f.factor, f.nll.min(), 'o', ms=4, color=class_color(i))
+    ax.set(xscale='log', yscale='log', ylim=(None, 6*max(f.nll.max() for f in fits.values())),
+           xlabel='factor of all variances', ylabel='NLL, nats')
+    ax.legend(loc='upper right', fontsize=8, frameon=False)
     return fig
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #fa29c04f
@@ -180,7 +189,9 @@ def check_values(v:Tensor, # candidate (N,) numbers
     if v.ndim != 1: raise ValueError(f'{name} have shape {tuple(v.shape)}: expected (N,), one for each image')
     if not len(v): raise ValueError(f'{name} are empty: expected at least one image')
     if n is not None and len(v) != n: raise ValueError(f'{len(v)} {name}: expected {n}, one for each image')
-    if not v.isfinite().all(): raise ValueError(f'{name} hold NaN or infinity for {(~v.isfinite()).sum()} of {len(v)} images: expected finite numbers; look at those images first')
+    if not v.isfinite().all():
+        raise ValueError(f'{name} hold NaN or infinity for {(~v.isfinite()).sum()} of {len(v)} images: '
+                         'expected finite numbers; look at those images first')
     return v
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #ed8517f6
@@ -193,13 +204,16 @@ class Abstention:
     aurc:float         # mean risk over the coverages 1/N, 2/N, …, 1
     n_images:int       # N, answered or not
 
+# %% ../../nbs/6_interpretation/06_uncertainty.ipynb #ed8517f7
 def abstention(confidence:Tensor, # (N,) higher: surer
                right:Tensor, # (N,) bool: is the prediction right?
               ) -> Abstention:
     "Accuracy against coverage."
     c, right = check_values(confidence, 'confidences'), torch.as_tensor(right).cpu()
     right = check_values(right, 'marks of right and wrong', len(c))
-    if not ((right == 0) | (right == 1)).all(): raise ValueError(f'marks of right and wrong are in {right.min():.3g}..{right.max():.3g}: expected True or False for each image')
+    if not ((right == 0) | (right == 1)).all():
+        raise ValueError(f'marks of right and wrong are in {right.min():.3g}..{right.max():.3g}: '
+                         'expected True or False for each image')
     threshold, group = (-c).unique(return_inverse=True)
     add = lambda v: torch.zeros(len(threshold), dtype=torch.double).index_add_(0, group, v)
     n, wrong = add(torch.ones_like(c)), add(1-right)
@@ -216,9 +230,11 @@ def threshold_for(a:Abstention, # what `abstention` returned
     "The threshold that answers most images with at least this accuracy."
     if not 0 <= accuracy <= 1: raise ValueError(f'accuracy {accuracy}: expected a number in 0..1')
     ok = (a.accuracy >= accuracy).nonzero()[:,0]
-    if not len(ok): raise ValueError(f'accuracy {accuracy} is reached at no threshold: at most {a.accuracy.max():.4f} here')
+    if not len(ok):
+        raise ValueError(f'accuracy {accuracy} is reached at no threshold: at most {a.accuracy.max():.4f} here')
     return a.threshold[ok[-1]].item()
 
+# %% ../../nbs/6_interpretation/06_uncertainty.ipynb #d8e2f856
 def at_threshold(a:Abstention, threshold:float # confidence from which images are answered
                 ) -> tuple: # coverage, accuracy (NaN if nothing is answered)
     "Share of images that are answered, and the accuracy of the answers."
@@ -233,10 +249,14 @@ def plot_abstention(a:Abstention, # what `abstention` returned
     fig, ax = figure(size=(3.6,2.4))
     ax.plot(100*a.coverage, 100*a.accuracy, color=class_color(0), lw=1.2)
     low = 100*a.accuracy.min().item()
-    ax.set(xlim=(0, 101), ylim=(low - 0.06*(100-low) - 0.1, 100 + 0.06*(100-low) + 0.1), xlabel='images answered, %', ylabel='right among them, %'); ax.set_title(f'AURC {a.aurc:.4f}, {a.n_images:,} images', fontsize=9)
+    ax.set(xlim=(0, 101), ylim=(low - 0.06*(100-low) - 0.1, 100 + 0.06*(100-low) + 0.1), xlabel='images answered, %',
+           ylabel='right among them, %')
+    ax.set_title(f'AURC {a.aurc:.4f}, {a.n_images:,} images', fontsize=9)
     if threshold is None: return fig
     coverage, accuracy = at_threshold(a, threshold)
     if coverage: ax.plot(100*coverage, 100*accuracy, 'o', color=class_color(3), ms=6)
     ax.axvline(100*coverage, color=class_color(3), lw=0.8, ls=':')
-    ax.text(0.04, 0.06, f'confidence from {threshold:.3g}\n{coverage:.1%} answered' + (f', {accuracy:.1%} right' if coverage else ''), transform=ax.transAxes, color=class_color(3), fontsize=8)
+    right = f', {accuracy:.1%} right' if coverage else ''
+    ax.text(0.04, 0.06, f'confidence from {threshold:.3g}\n{coverage:.1%} answered{right}', transform=ax.transAxes,
+            color=class_color(3), fontsize=8)
     return fig

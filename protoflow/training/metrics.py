@@ -49,9 +49,10 @@ def scores(log_prob:Tensor, # (N,Y) log p(x|y), nats
     right = (log_p.argmax(1) == y).double()
     among_five = (log_p.topk(min(5, Y)).indices == y[:,None]).any(1).double()
     calibrated = calibration(proba.amax(1), right)
-    return dict(accuracy=right.mean().item(), top5=among_five.mean().item(),
-                nll=0.-log_p.gather(1, y[:,None]).mean().item(), brier=(proba - torch.eye(Y)[y]).square().sum(1).mean().item(),
-                ece=calibrated.ece, mce=calibrated.mce, bpd=-(log_prob.logsumexp(1) - math.log(Y)).mean().item()/bits,
+    brier = (proba - torch.eye(Y)[y]).square().sum(1).mean().item()
+    return dict(accuracy=right.mean().item(), top5=among_five.mean().item(), brier=brier,
+                nll=0.-log_p.gather(1, y[:,None]).mean().item(), ece=calibrated.ece, mce=calibrated.mce,
+                bpd=-(log_prob.logsumexp(1) - math.log(Y)).mean().item()/bits,
                 bpd_best_class=-log_prob.amax(1).mean().item()/bits,
                 class_accuracy=[right[y == c].mean().item() if (y == c).any() else None for c in range(Y)], n_images=N)
 
