@@ -112,10 +112,6 @@ class NoImages:
 # %% ../../nbs/2_data/07_cub_objectnet.ipynb #ed4a7039
 class TestOnly(DataLoaders):
     "A data set that has a test set and nothing else."
-    @property
-    def n_levels(self): return self.test.dataset.n_levels
-    @property
-    def image_shape(self): return tuple(self.test.dataset.x.shape[1:])
     def __repr__(self):
         size, n = '×'.join(map(str, self.image_shape)), len(self.test.dataset)
         return f'{self.name}: test images only, {n:,} of {size} in {self.n_classes} classes'

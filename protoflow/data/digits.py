@@ -21,10 +21,10 @@ def digits_dls(bs:int=64, # batch size
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
     d = load_digits()
-    x, y = d.images.astype(np.uint8)[:,None], d.target
+    x, y = d.images.astype(np.uint8), d.target
     x, x_test, y, y_test = train_test_split(x, y, test_size=0.25, stratify=y, random_state=0)
     x, x_valid, y, y_valid = train_test_split(x, y, test_size=valid_size, stratify=y, random_state=seed)
-    def data(x, y, augment=None): return ImageData(torch.as_tensor(x), torch.as_tensor(y), 17, 10, augment)
+    def data(x, y, augment=None): return ImageData(torch.as_tensor(x)[:,None], torch.as_tensor(y), 17, 10, augment)
     def augment(x, g): return random_affine(x, 0.75, g, degrees=15., zoom=0.15, shear=0.15, shift=0.7)
     train = ImageLoader(data(x, y, augment), bs, True, torch.Generator().manual_seed(seed))
     valid, test = ImageLoader(data(x_valid, y_valid), 4*bs), ImageLoader(data(x_test, y_test), 4*bs)

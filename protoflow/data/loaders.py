@@ -72,11 +72,11 @@ class DataLoaders:
     test:ImageLoader    # looked at once, at the end
     classes:list        # names
     @property
-    def n_levels(self): return self.train.dataset.n_levels # grey levels
+    def n_levels(self): return self.test.dataset.n_levels # grey levels
     @property
     def n_classes(self): return len(self.classes) # Y
     @property
-    def image_shape(self): return tuple(self.train.dataset.x.shape[1:]) # (C,H,W)
+    def image_shape(self): return tuple(self.test.dataset.x.shape[1:]) # (C,H,W)
     def __repr__(self):
         size = '×'.join(map(str, self.image_shape))
         parts = dict(training=self.train, validation=self.valid, test=self.test)

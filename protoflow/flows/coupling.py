@@ -19,7 +19,7 @@ def soft_clamp(raw:Tensor # any shape
     "`2·tanh(raw/2)`: a log scale that cannot run away."
     return 2*torch.tanh(raw/2)
 
-# %% ../../nbs/3_flows/04_coupling.ipynb #772b38d6
+# %% ../../nbs/3_flows/04_coupling.ipynb #b64bc25e
 def scale_and_shift(params:Tensor # (B,2n,H,W), scale and shift interleaved
                    ) -> tuple[Tensor,Tensor]: # log_scale, shift: (B,n,H,W) in float32 or better
     "Split a coupling network's output into `log_scale` and `shift`."
@@ -73,9 +73,9 @@ class CrossUnitCoupling(Transform):
     def __init__(self, n_context:int, # channels of the context
                  n_noise:int): # channels of the noise, the flow's growth
         super().__init__()
-        self.checkpointing = False
-        self.net = nn.Sequential(nn.Conv2d(n_context, 4*n_context, 3, padding=1), nn.ReLU(inplace=True),
-                                 zero_conv(4*n_context, 2*n_noise))
+        self.checkpointing, width = False, 4*n_context
+        near = nn.Conv2d(n_context, width, 3, padding=1)
+        self.net = nn.Sequential(near, nn.ReLU(inplace=True), zero_conv(width, 2*n_noise))
     def _params(self, context):
         params = recomputed(self.net, context) if self.checkpointing else self.net(context)
         shift, raw = params.to(torch.promote_types(params.dtype, torch.float32)).chunk(2, 1)

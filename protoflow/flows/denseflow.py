@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
 from torch import nn, Tensor
+from ..core.checks import check_choice, check_images
 from ..core.devices import DeviceModule, evaluating
-from ..core.checks import check_images
 from ..core.noise import draw_normal, normal_log_prob
 from .transforms import Shift, Squeeze, constant_ldj
 from .coupling import FlowLayer, CrossUnitCoupling
@@ -49,35 +49,35 @@ class DenseFlowConfig:
 def check(self:DenseFlowConfig):
     "Raise `ValueError` if no such flow can be built."
     for k in ('units','layers','widths'): object.__setattr__(self, k, tuple(getattr(self, k)))
+    sizes = f'units {self.units}, layers {self.layers}, widths {self.widths}'
     if not len(self.units) == len(self.layers) == len(self.widths) > 0:
-        raise ValueError(f'units {self.units}, layers {self.layers}, widths {self.widths}: '
-                         'expected one entry for each block in all three')
+        raise ValueError(f'{sizes}: expected one entry for each block in all three')
     if self.n_levels < 2: raise ValueError(f'n_levels {self.n_levels}: expected at least 2 grey levels')
-    for k in ('channels','height','width','growth','depth','dense_growth','dequant_steps','dequant_width','context'):
+    for k in 'channels height width growth depth dense_growth dequant_steps dequant_width context'.split():
         if getattr(self, k) < 1: raise ValueError(f'{k} {getattr(self, k)}: expected at least 1')
-    if min(self.units+self.layers+self.widths) < 1:
-        raise ValueError(f'units {self.units}, layers {self.layers}, widths {self.widths}: expected positive numbers')
+    if min(self.units+self.layers+self.widths) < 1: raise ValueError(f'{sizes}: expected positive numbers')
     n, f = len(self.units), 2**len(self.units)
     if self.height%f or self.width%f:
-        raise ValueError(f'image size {self.height}×{self.width}: '
-                         f'this flow halves the image {n} times, so both must be a multiple of {f}')
+        raise ValueError(f'image size {self.height}×{self.width}: this flow halves the image {n} times, '
+                         f'so both must be a multiple of {f}')
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #d0b217e5
 _presets = {
-    'tiny': dict(channels=1, height=8, width=8, n_levels=17, units=(2,1), layers=(2,4), widths=(16,16),
-                 growth=2, depth=2, dense_growth=16, dequant_steps=2, dequant_width=16, dequant_depth=1,
-                 dequant_growth=16, context=8, context_depth=1, context_growth=8),
-    'small': dict(channels=1, height=28, width=28, units=(3,2), layers=(3,6), widths=(24,24),
-                  growth=4, depth=3, dense_growth=24, dequant_steps=2, dequant_width=24, dequant_depth=2,
-                  dequant_growth=24, context=16, context_depth=2, context_growth=8),
+    'tiny': dict(channels=1, height=8, width=8, n_levels=17,
+                 units=(2,1), layers=(2,4), widths=(16,16), growth=2, depth=2, dense_growth=16,
+                 dequant_steps=2, dequant_width=16, dequant_depth=1, dequant_growth=16,
+                 context=8, context_depth=1, context_growth=8),
+    'small': dict(channels=1, height=28, width=28,
+                  units=(3,2), layers=(3,6), widths=(24,24), growth=4, depth=3, dense_growth=24,
+                  dequant_steps=2, dequant_width=24, dequant_depth=2, dequant_growth=24,
+                  context=16, context_depth=2, context_growth=8),
     'denseflow_74_10': dict()}
 
 @patch(cls_method=True)
 def preset(cls:DenseFlowConfig, name:str, # 'tiny', 'small' or 'denseflow_74_10'
            **changes): # fields that differ from the preset
     "The configuration of that name."
-    if name not in _presets: raise ValueError(f'no flow is called {name!r}: expected one of {", ".join(_presets)}')
-    return cls(**{**_presets[name], **changes})
+    return cls(**_presets[check_choice('flow', name, _presets)] | changes)
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #c2e7e833
 @patch
@@ -88,9 +88,9 @@ def to_json(self:DenseFlowConfig) -> str:
 @patch(cls_method=True)
 def from_json(cls:DenseFlowConfig, text:str): # what `to_json` returned
     "The configuration that `to_json` wrote."
-    fields, known = json.loads(text), {f.name for f in dataclasses.fields(cls)}
-    if unknown := sorted(set(fields) - known):
-        raise ValueError(f'configuration has unknown entries {unknown}: expected some of {sorted(known)}')
+    fields, known = json.loads(text), sorted(f.name for f in dataclasses.fields(cls))
+    if unknown := sorted(set(fields) - set(known)):
+        raise ValueError(f'configuration has unknown entries {unknown}: expected some of {known}')
     return cls(**fields)
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #633311f0
@@ -105,10 +105,10 @@ class DenseBlock(nn.Module):
         super().__init__()
         self.growth = growth
         channels = [n_channels + growth*j for j in range(n_units)]
-        self.units = nn.ModuleList([nn.ModuleList([FlowLayer(c, width, depth, dense_growth, attention)
-                                                   for _ in range(n_layers)]) for c in channels])
-        self.cross = nn.ModuleList([CrossUnitCoupling(n_channels + sum(channels[:j-1]), growth)
-                                    for j in range(1, n_units)])
+        def layer(c): return FlowLayer(c, width, depth, dense_growth, attention)
+        self.units = nn.ModuleList([nn.ModuleList([layer(c) for _ in range(n_layers)]) for c in channels])
+        contexts = [n_channels + sum(channels[:j-1]) for j in range(1, n_units)]
+        self.cross = nn.ModuleList([CrossUnitCoupling(c, growth) for c in contexts])
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #1e7de7c9
 @patch
@@ -177,11 +177,10 @@ class DenseFlow(DeviceModule):
                  checkpointing:bool=False): # see `use_checkpointing`
         super().__init__()
         self.config = c = config
-        self.dequantization = Dequantization(c.channels, c.n_levels, c.context, c.context_depth, c.context_growth,
-                                             c.dequant_steps, c.dequant_width, c.dequant_depth, c.dequant_growth,
-                                             c.margin)
-        self.shift, self.squeeze = Shift(-0.5), Squeeze()
-        self.blocks, self.factored_shapes = nn.ModuleList(), []
+        self.dequantization = Dequantization(
+            c.channels, c.n_levels, c.context, c.context_depth, c.context_growth,
+            c.dequant_steps, c.dequant_width, c.dequant_depth, c.dequant_growth, c.margin)
+        self.shift, self.squeeze, self.blocks, self.factored_shapes = Shift(-0.5), Squeeze(), nn.ModuleList(), []
         C, H, W = 4*c.channels, c.height//2, c.width//2
         for i,(units,layers,width) in enumerate(zip(c.units, c.layers, c.widths)):
             self.blocks.append(DenseBlock(C, units, layers, c.growth, width, c.depth, c.dense_growth, c.attention))
@@ -264,15 +263,16 @@ def fill_factored(self:DenseFlow, z:Tensor, # (B,C',h,w)
                   temperature:float=1., # of 'sample': standard deviation of the noise
                   generator:torch.Generator=None) -> list: # of (B,c,h,w)
     "The factored-out part to go with a bare `z`."
+    B = len(z)
     if isinstance(factored, Latents):
-        if len(factored) not in (1, len(z)):
-            raise ValueError(f'factored part of {len(factored)} images for {len(z)} latents: expected 1 or {len(z)}')
-        return [f.to(z).expand(len(z), -1, -1, -1) for f in factored.factored]
-    if factored == 'zero': return [z.new_zeros(len(z), *s) for s in self.factored_shapes]
+        if len(factored) not in (1, B):
+            raise ValueError(f'factored part of {len(factored)} images for {B} latents: expected 1 or {B}')
+        return [f.to(z).expand(B, -1, -1, -1) for f in factored.factored]
+    if factored == 'zero': return [z.new_zeros(B, *s) for s in self.factored_shapes]
     if factored == 'sample':   # the specification's order: last block first
-        return [temperature*draw_normal((len(z), *s), z, generator) for s in reversed(self.factored_shapes)][::-1]
-    raise ValueError(f'factored {factored if isinstance(factored, str) else type(factored).__name__}: '
-                     'expected "sample", "zero" or the Latents of an image')
+        return [temperature*draw_normal((B, *s), z, generator) for s in reversed(self.factored_shapes)][::-1]
+    given = factored if isinstance(factored, str) else type(factored).__name__
+    raise ValueError(f'factored {given}: expected "sample", "zero" or the Latents of an image')
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #5f9386af
 @patch
@@ -282,34 +282,36 @@ def decode(self:DenseFlow, latents, # `Latents`, or a bare z (B,C',h,w)
            generator:torch.Generator=None, # of 'sample'
            dtype:torch.dtype=torch.float64) -> Tensor: # (B,C,H,W) int64
     "Images of these latents; exact for what `encode` returned."
-    z = latents.z if isinstance(latents, Latents) else latents
+    whole = isinstance(latents, Latents)
+    z = (latents.z if whole else latents).to(dtype)
     if tuple(z.shape[1:]) != self.latent_shape:
-        raise ValueError(f'latents have shape {tuple(z.shape)}: expected (B,{",".join(map(str, self.latent_shape))})')
-    z = z.to(dtype)
-    if factored is None: factored = latents if isinstance(latents, Latents) else 'sample'
+        expected = ','.join(map(str, self.latent_shape))
+        raise ValueError(f'latents have shape {tuple(z.shape)}: expected (B,{expected})')
+    if factored is None: factored = latents if whole else 'sample'
     return call_in(dtype, self, 'inverse', z, self.fill_factored(z, factored, temperature, generator))
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #d6692301
+@patch
+def _check_base(self:DenseFlow, instead): # what to do with a ProtoFlow
+    if self.base is not None: return
+    raise ValueError(f'this flow has no base density: build it with base=True, or {instead} a ProtoFlow')
+
 @patch
 def log_prob(self:DenseFlow, x:Tensor, # (B,C,H,W) integers
              n_samples:int=1, # noise draws S
              generator:torch.Generator=None) -> Tensor: # (B,) nats
     "Lower bound of log p(x), importance-weighted over `n_samples` noise draws."
-    if self.base is None:
-        raise ValueError('this flow has no base density: build it with base=True, or score images with a ProtoFlow')
+    self._check_base('score images with')
     if n_samples < 1: raise ValueError(f'n_samples {n_samples}: expected at least 1')
-    out = []
-    for _ in range(n_samples):
-        latents = self(x, generator)
-        out.append(self.base.log_prob(latents.z) + latents.ldj)
-    return torch.stack(out).logsumexp(0) - math.log(n_samples)
+    draws = (self(x, generator) for _ in range(n_samples))
+    bounds = torch.stack([self.base.log_prob(latents.z) + latents.ldj for latents in draws])
+    return bounds.logsumexp(0) - math.log(n_samples)
 
 @patch
 def sample(self:DenseFlow, n:int, # images
            temperature:float=1., # of all noise
            generator:torch.Generator=None) -> Tensor: # (n,C,H,W) int64
     "Images drawn from the model."
-    if self.base is None:
-        raise ValueError('this flow has no base density: build it with base=True, or sample from a ProtoFlow')
+    self._check_base('sample from')
     with torch.no_grad(): z = self.base.sample(n, temperature, generator)
     return self.decode(z, 'sample', temperature, generator)

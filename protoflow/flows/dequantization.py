@@ -55,11 +55,9 @@ class NoiseFlow(Transform):
                  margin:float): # distance of u from 0 and 1
         super().__init__()
         C = 4*n_channels
-        steps = [ChannelAffine(C)]
-        for _ in range(n_steps):
-            steps += [InvertibleConv(C),
-                      AffineCoupling(residual_net((C+1)//2 + n_context, 2*(C//2), width, depth, growth))]
-        self.chain = Chain(*steps, InvertibleConv(C), Unsqueeze(), Sigmoid(margin))
+        def net(): return residual_net((C+1)//2 + n_context, 2*(C//2), width, depth, growth)
+        steps = [t for _ in range(n_steps) for t in (InvertibleConv(C), AffineCoupling(net()))]
+        self.chain = Chain(ChannelAffine(C), *steps, InvertibleConv(C), Unsqueeze(), Sigmoid(margin))
     def forward(self, x, context=None): return self.chain(x, context)
     def inverse(self, z, context=None): return self.chain.inverse(z, context)
 
@@ -69,8 +67,7 @@ class Dequantization(nn.Module):
     def __init__(self, n_channels:int, # C of the image
                  n_levels:int=256, # grey levels
                  n_context:int=64, context_depth:int=4, context_growth:int=16, # of the context network
-                 # of the noise flow (`width` also inside the context network)
-                 n_steps:int=4, width:int=64, depth:int=4, growth:int=64,
+                 n_steps:int=4, width:int=64, depth:int=4, growth:int=64, # of the noise flow; both have this `width`
                  margin:float=0.): # distance of u from 0 and 1, in [0, 0.5)
         super().__init__()
         self.n_levels, self.checkpointing = n_levels, False

@@ -18,11 +18,11 @@ def global_moments(x:Tensor # (B,C,H,W), the part of the batch that this process
                   ) -> tuple[Tensor,Tensor]: # mean (C,), biased variance (C,)
     "Mean and variance of each channel over the batches of all processes."
     flat = x.detach().transpose(0, 1).flatten(1).double()
-    sums = torch.cat([flat.sum(1), (flat**2).sum(1), flat.new_full((1,), flat.shape[1])])
+    sums = torch.stack([flat.sum(1), (flat**2).sum(1), flat.new_full((len(flat),), flat.shape[1])])
     if dist.is_available() and dist.is_initialized(): dist.all_reduce(sums)
-    C, n = len(flat), sums[-1]
-    mean = sums[:C]/n
-    return mean.to(x.dtype), (sums[C:2*C]/n - mean**2).clamp_min(0).to(x.dtype)
+    total, squares, n = sums
+    mean = total/n
+    return mean.to(x.dtype), (squares/n - mean**2).clamp_min(0).to(x.dtype)
 
 # %% ../../nbs/3_flows/02_layers.ipynb #e7d610e9
 class ActNorm(Transform):
@@ -52,7 +52,8 @@ def maybe_initialize(self:ActNorm, x:Tensor): # (B,C,H,W)
 @patch
 def forward(self:ActNorm, x, context=None):
     self.maybe_initialize(x)
-    return (x - self.shift)*torch.exp(-self.log_scale), constant_ldj(x, -x.shape[2]*x.shape[3]*self.log_scale.sum())
+    H, W = x.shape[2:]
+    return (x - self.shift)*torch.exp(-self.log_scale), constant_ldj(x, -H*W*self.log_scale.sum())
 
 @patch
 def inverse(self:ActNorm, z, context=None): return z*torch.exp(self.log_scale) + self.shift
@@ -74,7 +75,8 @@ class InvertibleConv(Transform):
         "log |det weight|."
         return torch.linalg.slogdet(self.weight)[1]
     def forward(self, x, context=None):
-        return channel_matmul(x, self.weight), constant_ldj(x, x.shape[2]*x.shape[3]*self.log_abs_det())
+        H, W = x.shape[2:]
+        return channel_matmul(x, self.weight), constant_ldj(x, H*W*self.log_abs_det())
     def inverse(self, z, context=None):
         return torch.linalg.solve(self.weight, z.flatten(2)).view_as(z)
 
@@ -99,6 +101,6 @@ class ActNormConv(Transform):
         return weight, -(weight*self.actnorm.shift.view(1, -1)).sum(1)
     def forward(self, x, context=None):
         self.actnorm.maybe_initialize(x)
-        log_det = self.conv.log_abs_det() - self.actnorm.log_scale.sum()
-        return channel_matmul(x, *self.folded()), constant_ldj(x, x.shape[2]*x.shape[3]*log_det)
+        log_det, (H, W) = self.conv.log_abs_det() - self.actnorm.log_scale.sum(), x.shape[2:]
+        return channel_matmul(x, *self.folded()), constant_ldj(x, H*W*log_det)
     def inverse(self, z, context=None): return self.actnorm.inverse(self.conv.inverse(z))

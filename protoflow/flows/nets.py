@@ -32,8 +32,8 @@ class DenseLayer(nn.Module):
     def __init__(self, n_in:int, # channels in
                  growth:int): # channels added
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(n_in, n_in, 1), nn.ReLU(inplace=True), nn.Conv2d(n_in, growth, 3, padding=1),
-                                 nn.ReLU(inplace=True))
+        mix, near = nn.Conv2d(n_in, n_in, 1), nn.Conv2d(n_in, growth, 3, padding=1)
+        self.net = nn.Sequential(mix, nn.ReLU(inplace=True), near, nn.ReLU(inplace=True))
     def forward(self, x): return torch.cat([x, self.net(x)], 1)
 
 # %% ../../nbs/3_flows/03_nets.ipynb #44f25dde
@@ -43,8 +43,8 @@ class DenseNet(nn.Sequential):
                  n_out:int, # channels out
                  depth:int, # number of dense layers
                  growth:int): # channels that each adds
-        super().__init__(*[DenseLayer(n_in + k*growth, growth) for k in range(depth)],
-                         GatedConv(n_in + depth*growth, n_out))
+        layers = [DenseLayer(n_in + k*growth, growth) for k in range(depth)]
+        super().__init__(*layers, GatedConv(n_in + depth*growth, n_out))
 
 # %% ../../nbs/3_flows/03_nets.ipynb #fb5bd211
 def iterative_pinv(K:Tensor, # (B,L,L)
@@ -56,9 +56,8 @@ def iterative_pinv(K:Tensor, # (B,L,L)
     I7, I15, I13 = (n*I.expand_as(K) for n in (7, 15, 13))
     for _ in range(n_steps):
         KV = K@V
-        # 13I - KV(15I - KV(7I - KV))
-        inner = torch.baddbmm(I13, KV, torch.baddbmm(I15, KV, I7 - KV, alpha=-1), alpha=-1)
-        V = 0.25*V@inner
+        inner = torch.baddbmm(I15, KV, I7 - KV, alpha=-1)     # 15I - KV(7I - KV)
+        V = 0.25*V@torch.baddbmm(I13, KV, inner, alpha=-1)    # ¼V(13I - KV·inner)
     return V
 
 # %% ../../nbs/3_flows/03_nets.ipynb #d84a98c3
@@ -66,7 +65,8 @@ def n_landmarks(n_tokens:int, # H·W
                 wanted:int=4, # as many as this if possible
                ) -> int:
     "The divisor of `n_tokens` nearest to `wanted`, the smaller of two."
-    return min((d for d in range(1, n_tokens+1) if n_tokens%d == 0), key=lambda d: (abs(d-wanted), d))
+    divisors = [d for d in range(1, n_tokens+1) if n_tokens%d == 0]
+    return min(divisors, key=lambda d: (abs(d-wanted), d))
 
 # %% ../../nbs/3_flows/03_nets.ipynb #bc59042a
 class NystromAttention(nn.Module):
@@ -123,8 +123,8 @@ class TwoBranch(nn.Module):
         n = 2*width if attention else width
         self.mix = nn.Sequential(BatchNorm(n), nn.ReLU(inplace=True), nn.Conv2d(n, width, 1, bias=False))
     def forward(self, x):
-        branches = ([self.attention(x)] if self.attention else []) + [self.dense(x)]
-        return self.mix(torch.cat(branches, 1))
+        branches = [self.attention, self.dense] if self.attention else [self.dense]
+        return self.mix(torch.cat([branch(x) for branch in branches], 1))
 
 # %% ../../nbs/3_flows/03_nets.ipynb #8faecef0
 def zero_conv(n_in:int, # channels in
@@ -156,7 +156,7 @@ class ResidualDense(DenseNet):
         super().__init__(width, width, depth, growth)
     def forward(self, x): return x + super().forward(x)
 
-# %% ../../nbs/3_flows/03_nets.ipynb #ee43ccb3
+# %% ../../nbs/3_flows/03_nets.ipynb #7eb1f9d0
 def residual_net(n_in:int, # channels in
                  n_out:int, # channels out
                  width:int, # channels inside
@@ -177,11 +177,11 @@ def frozen_statistics(net:nn.Module): # with batch norms in it
     finally:
         for m,(momentum,count) in zip(norms, before): m.momentum, m.num_batches_tracked = momentum, count
 
-# %% ../../nbs/3_flows/03_nets.ipynb #ac342774
+# %% ../../nbs/3_flows/03_nets.ipynb #25a56c7a
 def recomputed(net:nn.Module, # network without random draws
                x:Tensor, # (B,C,H,W)
               ) -> Tensor: # net(x)
     "`net(x)`, of which only `x` is kept: the backward pass runs `net` again."
     if not torch.is_grad_enabled(): return net(x)
-    return checkpoint(net, x, use_reentrant=False, preserve_rng_state=False,
-                      context_fn=lambda: (nullcontext(), frozen_statistics(net)))
+    def contexts(): return nullcontext(), frozen_statistics(net)    # of the first run and of the second
+    return checkpoint(net, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)

@@ -38,8 +38,8 @@ class Shift(Transform):
 class Squeeze(Transform):
     "Trade a 2×2 patch for four channels; `ldj` is zero."
     def forward(self, x, context=None):
-        if x.shape[2]%2 or x.shape[3]%2:
-            raise ValueError(f'a {x.shape[2]}×{x.shape[3]} image cannot be squeezed: height and width must be even')
+        H, W = x.shape[2:]
+        if H%2 or W%2: raise ValueError(f'a {H}×{W} image cannot be squeezed: height and width must be even')
         return F.pixel_unshuffle(x, 2), constant_ldj(x, 0.)
     def inverse(self, z, context=None): return F.pixel_shuffle(z, 2)
 
@@ -83,7 +83,8 @@ def jacobian_ldj(t:Transform, # transform in evaluation mode
     def one(x, c):
         J = torch.autograd.functional.jacobian(lambda v: t(v[None], c)[0].flatten(), x)
         return torch.linalg.slogdet(J.reshape(D, D))[1]
-    return torch.stack([one(x[i], None if context is None else context[i:i+1]) for i in range(len(x))])
+    contexts = [None]*len(x) if context is None else context.split(1)
+    return torch.stack(list(map(one, x, contexts)))
 
 # %% ../../nbs/3_flows/01_transforms.ipynb #b487738f
 def _perturbed(t, scale=0.1, seed=0):
@@ -100,37 +101,15 @@ def _check_close(name, a, b, atol):
 # %% ../../nbs/3_flows/01_transforms.ipynb #5f120834
 def _check_precision(t, x, context):
     "float32 in, float32 `ldj` out, with and without autocast."
-    t, x, context = copy.deepcopy(t).float().eval(), x.float(), None if context is None else context.float()
+    t, x, device = copy.deepcopy(t).float().eval(), x.float(), x.device
+    context = None if context is None else context.float()
     for autocast in (False, True):
-        with torch.no_grad(), torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=autocast):
-            z, ldj = t(x, context)
-        if ldj.shape != (len(x),) or ldj.dtype != torch.float32 or ldj.device != x.device:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast): z, ldj = t(x, context)
+        where = ' under autocast' if autocast else ''
+        if (ldj.shape, ldj.dtype, ldj.device) != ((len(x),), torch.float32, device):
             raise AssertionError(f'ldj: {ldj.dtype} {tuple(ldj.shape)} on {ldj.device}, '
-                                 f'expected float32 ({len(x)},) on {x.device}{" under autocast" if autocast else ""}')
-        if z.dtype != torch.float32:
-            raise AssertionError(f'z is {z.dtype}: expected float32{" under autocast" if autocast else ""}')
-
-# %% ../../nbs/3_flows/01_transforms.ipynb #53b20977
-def check_transform(t:Transform, # any transform
-                    x:Tensor, # (B,...) inputs, B ≥ 2, at most 16 values an example
-                    context:Tensor=None, # (B,...) conditioning
-                    atol:float=1e-8, # absolute tolerance in float64
-                   ):
-    "Raise `AssertionError` unless `t` keeps the contract of a transform at `x`."
-    if len(x) < 2: raise ValueError('x has one example: expected at least two, to see that they are independent')
-    _check_precision(t, x, context)
-    t, x, context = _perturbed(t), x.double(), None if context is None else context.double()
-    z, ldj = t(x, context)
-    _check_close('round trip', t.inverse(z, context), x, atol)
-    _check_close('ldj against the Jacobian', ldj, jacobian_ldj(t, x, context), atol)
-    z0, ldj0 = t(x[:1], None if context is None else context[:1])
-    _check_close('an example alone and in its batch', torch.cat([z0.flatten(), ldj0]),
-                 torch.cat([z[:1].flatten(), ldj[:1]]), atol)
-    _check_gradients(t, x, context)
-    fresh = copy.deepcopy(t)
-    with torch.no_grad(): [p.zero_() for p in fresh.parameters()]
-    fresh.load_state_dict(t.state_dict())
-    _check_close('after a state-dict round trip', fresh(x, context)[1], ldj, 0.)
+                                 f'expected float32 ({len(x)},) on {device}{where}')
+        if z.dtype != torch.float32: raise AssertionError(f'z is {z.dtype}: expected float32{where}')
 
 # %% ../../nbs/3_flows/01_transforms.ipynb #001b7955
 def _check_gradients(t, x, context):
@@ -141,3 +120,26 @@ def _check_gradients(t, x, context):
     (ldj.sum() + (z**2).sum()).backward()
     for name,p in t.named_parameters():
         if p.grad is None or not p.grad.isfinite().all(): raise AssertionError(f'parameter {name}: no finite gradient')
+
+# %% ../../nbs/3_flows/01_transforms.ipynb #53b20977
+def check_transform(t:Transform, # any transform
+                    x:Tensor, # (B,...) inputs, B ≥ 2, at most 16 values an example
+                    context:Tensor=None, # (B,...) conditioning
+                    atol:float=1e-8, # absolute tolerance in float64
+                   ):
+    "Raise `AssertionError` unless `t` keeps the contract of a transform at `x`."
+    if len(x) < 2: raise ValueError('x has one example: expected at least two, to see that they are independent')
+    _check_precision(t, x, context)
+    t, x = _perturbed(t), x.double()
+    context = context if context is None else context.double()
+    z, ldj = t(x, context)
+    _check_close('round trip', t.inverse(z, context), x, atol)
+    _check_close('ldj against the Jacobian', ldj, jacobian_ldj(t, x, context), atol)
+    alone = t(x[:1], context if context is None else context[:1])
+    for a,b in zip(alone, (z, ldj)): _check_close('an example alone and in its batch', a, b[:1], atol)
+    _check_gradients(t, x, context)
+    fresh = copy.deepcopy(t)
+    with torch.no_grad():
+        for p in fresh.parameters(): p.zero_()
+    fresh.load_state_dict(t.state_dict())
+    _check_close('after a state-dict round trip', fresh(x, context)[1], ldj, 0.)

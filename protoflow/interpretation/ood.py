@@ -34,7 +34,7 @@ def png_bits(x:Tensor, # (N,C,H,W) integers in 0..255, C 1 or 3
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #f3d6aef8
 def _look(model, x, generator):
-    "What the model says of a batch; in float64, with the same noise, where float32 overflows on images unlike the data."
+    "What the model says of a batch; in float64, with the same noise, where float32 overflows on other images."
     state = generator.get_state()
     out = model(x, generator)
     if all_finite(out.component_log_prob[:,model.mixture.active]) and all_finite(out.latents): return out
