@@ -81,18 +81,16 @@ def denseflow_sizes(state:dict # a flow's state dict under our names
         layers = [k for k in state if re.fullmatch(re.escape(prefix) + r'\.\d+\.net\.2\.weight', k)]
         if not layers: raise ValueError(f'the weights hold no dense network {prefix}: expected a DenseFlow checkpoint')
         return len(layers), state[layers[0]].shape[0]
-    steps = [k for k in state if re.fullmatch(re.escape(_steps) + r'\.\d+\.net\.0\.weight', k)]
-    width, n_in = state[f'{_steps}.2.net.0.weight'].shape[:2]
-    C = state[f'{_steps}.0.loc'].shape[1]
     depth, dense_growth = dense('blocks.0.units.0.0.coupling.net.1.dense')
     dequant_depth, dequant_growth = dense(f'{_steps}.2.net.1')
     context_depth, context_growth = dense('dequantization.context_net.0')
+    steps = [k for k in state if re.fullmatch(re.escape(_steps) + r'\.\d+\.net\.0\.weight', k)]
+    width, n_in = state[f'{_steps}.2.net.0.weight'].shape[:2]
+    C = state[f'{_steps}.0.loc'].shape[1]
     return dict(channels=C//4, depth=depth, dense_growth=dense_growth,
                 dequant_steps=len(steps), dequant_width=width, dequant_depth=dequant_depth,
                 dequant_growth=dequant_growth, context=n_in-(C+1)//2,
                 context_depth=context_depth, context_growth=context_growth)
-
-_sizes = denseflow_sizes
 
 # %% ../../nbs/3_flows/07_official.ipynb #0709ddb0
 def load_strictly(model, # module
