@@ -20,7 +20,7 @@ from .pages import png_bytes
 from .report import report
 from .samples import class_numbers
 from ..data.folders import Files, IMG_EXTENSIONS
-from ..interpretation.explanations import DETAIL, Explanation, _percent, explain_data, show_explanation
+from ..interpretation.explanations import DETAIL, Explanation, percent, explain_data, show_explanation
 from ..prototypes.protoflow import ProtoFlow
 
 # %% ../../nbs/7_apps/08_explain.ipynb #8241e3af
@@ -145,7 +145,7 @@ def _found(args, word, model, loaders):
 
 def _answer(e, between):
     "Both classes and how probable they are."
-    return f' {between} '.join(f'{e.config.classes[y]} ({_percent(e.proba[y])})' for y in (e.prediction, e.other))
+    return f' {between} '.join(f'{e.config.classes[y]} ({percent(e.proba[y])})' for y in (e.prediction, e.other))
 
 def _file_name(word):
     "A name for the explanation of an image, never that of the image."

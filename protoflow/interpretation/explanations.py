@@ -136,8 +136,6 @@ def percent(p:float) -> str:
     if p > 0.9995: return '> 99.9%'
     return '< 0.1%' if p < 0.0005 else f'{100*p:.1f}%'
 
-_percent = percent
-
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #4ea70003
 def _names(e): return [e.config.classes[y] for y in (e.prediction, e.other)]
 
