@@ -14,7 +14,7 @@ from torch import Tensor
 def sum_except_batch(x:Tensor # (B,...)
                     ) -> Tensor: # (B,)
     "Sum over every axis but the first."
-    return x.reshape(len(x), -1).sum(1)
+    return x.sum(list(range(1, x.ndim))) if x.ndim > 1 else x
 
 # %% ../../nbs/1_core/02_noise.ipynb #eb8fbf6f
 def normal_log_prob(eps:Tensor # (B,...) standardised values

@@ -11,7 +11,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn, Tensor
 from ..core.noise import draw_normal, normal_log_prob
-from .transforms import Transform, Chain, Sigmoid, Squeeze
+from .transforms import Transform, Chain, Sigmoid, Squeeze, channels_last
 from .layers import InvertibleConv
 from .coupling import AffineCoupling
 from .nets import DenseNet, recomputed, residual_net
@@ -75,19 +75,20 @@ class Dequantization(nn.Module):
         self.noise_flow = NoiseFlow(n_channels, n_context, n_steps, width, depth, growth, margin)
 
     def draw(self, x:Tensor, # (B,C,H,W) grey levels in the model's dtype
-             generator:torch.Generator=None) -> tuple[Tensor,Tensor]: # u (B,C,H,W), log q(u|x) (B,)
+             generator=None) -> tuple[Tensor,Tensor]: # source of noise, or eps (B,4C,H/2,W/2) → u (B,C,H,W), log q(u|x) (B,)
         "Noise for each pixel and its log density."
         B, C, H, W = x.shape
         scaled = 2*x/(self.n_levels-1) - 1
         context = recomputed(self.context_net, scaled) if self.checkpointing else self.context_net(scaled)
-        eps = draw_normal((B, 4*C, H//2, W//2), x, generator)
+        if not isinstance(generator, Tensor): generator = draw_normal((B, 4*C, H//2, W//2), x, generator)
+        eps = channels_last(generator)
         u, ldj = self.noise_flow(eps, context)
         return u, normal_log_prob(eps) - ldj
 
 # %% ../../nbs/3_flows/05_dequantization.ipynb #2c0e2928
 @patch
 def forward(self:Dequantization, x:Tensor, # (B,C,H,W) integers, or their values in the model's dtype
-            generator:torch.Generator=None) -> tuple[Tensor,Tensor]: # v (B,C,H,W) in (0,1), ldj (B,)
+            generator=None) -> tuple[Tensor,Tensor]: # as in `draw` → v (B,C,H,W) in (0,1), ldj (B,)
     "`v = (x+u)/n_levels` and its contribution to the bound, nats."
     x = x.to(next(self.parameters()).dtype)
     u, log_q = self.draw(x, generator)

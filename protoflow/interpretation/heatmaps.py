@@ -34,7 +34,7 @@ def log_density_map(mixture, # Mixture
         scale = mixture.scales[y,k].to(z)
         unit = offset/scale
     log_density = -0.5*(unit**2 + math.log(2*math.pi)) - scale.log()
-    return log_density.view(z.shape).sum(-3)
+    return log_density.reshape(z.shape).sum(-3)
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #3ea70001
 def log_shares(component_log_prob:Tensor, likelihood:str) -> Tensor: # (...,K) nats, 'total' or 'max' → (...,K)

@@ -68,7 +68,7 @@ def add(self:Moments, z:Tensor, # (b,...) latents
     z = z.flatten(1).to(self.count)
     share, score = self.shares(z, y)
     w = share.flatten(1).T                                                      # (Y·K,b)
-    centred = z.view(len(z), len(self.centre), self.n_positions) - self.centre[:,None]
+    centred = z.reshape(len(z), len(self.centre), self.n_positions) - self.centre[:,None]
     z1, z2 = centred.sum(2), centred.square().sum(2)                            # (b,P)
     if self.mixture.covariance == 'full': second = torch.stack([(v[:,None]*z1).T @ z1 for v in w])
     elif self.mixture.covariance == 'isotropic': second = w @ z2.sum(1, keepdim=True)

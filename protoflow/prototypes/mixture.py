@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
-from ..core.checks import check_choice, check_labels
+from ..core.checks import check_choice, check_labels, may_read
 from ..core.devices import DeviceModule
-from ..core.noise import draw_normal
+from ..core.noise import draw_normal, draw_uniform
 from .densities import diagonal_log_normal, full_log_normal, precise
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #eac1571b
@@ -126,6 +126,7 @@ def log_normal(self:Mixture, z:Tensor # (B,...) with D values an example
     "Log density of each prototype at each latent, without its weight."
     check_latents(z, self.n_latent)
     fast = torch.promote_types(torch.promote_types(z.dtype, self.loc.dtype), torch.float32)
+    if not may_read(): fast = precise(z.device)         # whether it is exact enough would have to be read
     with torch.autocast(z.device.type, enabled=False):
         loc, log_scale = self.loc.flatten(0, 1), self.log_scale.flatten(0, 1)                               # (Y·K,P)
         z = z.reshape(len(z), loc.shape[1], self.n_latent//loc.shape[1]).to(precise(z.device))              # (B,P,Q)
@@ -178,7 +179,7 @@ def check_targets(y:Tensor, # (B,) class numbers, or -1 for an image without a l
                  ) -> Tensor: # `y` as int64
     "`y` as int64 if every label is one of `0..n_classes-1` or -1, else a `ValueError`."
     y = torch.as_tensor(y)
-    if y.numel() and y.min() < -1:
+    if y.numel() and may_read() and y.min() < -1:
         raise ValueError(f'labels are in {y.min().item()}..{y.max().item()}: '
                          f'expected classes 0..{n_classes-1}, or -1 for an image without a label')
     check_labels(torch.where(y == -1, 0, y), n_classes, n)
@@ -230,22 +231,26 @@ def deactivate(self:Mixture, mask:Tensor # (Y,K), True: prune
     return self
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #88eea2c1
-def _uniform(shape, like, generator, shared=False):
-    "Uniform numbers from a generator or `SharedNoise`; shared: not of images, so the same in every process."
-    if hasattr(generator, 'draw_uniform'): return generator.draw_uniform(shape, like, shared)
-    device = like.device if generator is None else generator.device
-    return torch.rand(shape, generator=generator, device=device).to(like.device)
+@patch
+def draw(self:Mixture, n:int, # latents
+         generator:torch.Generator=None) -> list: # (n,…) for the latents, (Y,K) for prototypes; None without dropout
+    "Uniform numbers that decide what training drops."
+    p, q = (self.prototype_dropout, self.latent_dropout) if self.training else (0., 0.)
+    of_latents = draw_uniform((n, *self.latent_shape), self.loc, generator) if q else None
+    return [of_latents, draw_uniform(self.active.shape, self.loc, generator, shared=True) if p else None]
 
+# %% ../../nbs/4_prototypes/02_mixture.ipynb #88eea2c2
 @patch
 def forward(self:Mixture, z:Tensor, # (B,...)
-            generator:torch.Generator=None) -> Tensor: # (B,Y,K) nats
+            generator:torch.Generator=None) -> Tensor: # source of chance, or what `draw` returned → (B,Y,K) nats
     "`component_log_prob`, in training with dropout."
-    p, q = (self.prototype_dropout, self.latent_dropout) if self.training else (0., 0.)
-    if q: z = z*(_uniform(z.shape, z, generator) >= q)/(1-q)
+    p, q = self.prototype_dropout, self.latent_dropout
+    u, v = generator if isinstance(generator, list) else self.draw(len(z), generator)
+    if u is not None: z = z*(u.view_as(z) >= q)/(1-q)
     lp = self.component_log_prob(z)
-    if not p: return lp
-    u = _uniform(self.active.shape, lp, generator, shared=True).masked_fill(~self.active, -1.)
-    keep = (u >= p) | (u == u.amax(-1, keepdim=True))
+    if v is None: return lp
+    v = v.masked_fill(~self.active, -1.)
+    keep = (v >= p) | (v == v.amax(-1, keepdim=True))
     return torch.where(keep, lp - math.log(1-p), torch.finfo(lp.dtype).min)
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #3b07c5d9
@@ -280,7 +285,7 @@ def _noise(shape, like, truncation, generator):
     if truncation is None: return draw_normal(shape, like, generator)
     if not truncation > 0:
         raise ValueError(f'truncation {truncation}: expected a positive number of standard deviations')
-    u = 2*_uniform(shape, like, generator) - 1
+    u = 2*draw_uniform(shape, like, generator) - 1
     eps = math.sqrt(2)*torch.erfinv(u*math.erf(truncation/math.sqrt(2)))
     return eps.clamp(-truncation, truncation).to(like.dtype)
 

@@ -85,11 +85,16 @@ class ProtoFlow(DeviceModule):
         self.flow = DenseFlow(c.flow)
         self.mixture = Mixture(len(c.classes), c.n_prototypes, self.flow.latent_shape, c.covariance, c.likelihood,
                                c.prototype_dropout, c.latent_dropout)
+    def draw(self, n:int, # images
+             generator:torch.Generator=None) -> list: # of the flow's noise, then of dropout
+        "All that chance decides in `forward`."
+        return [*self.flow.draw(n, generator), self.mixture.draw(n, generator)]
     def forward(self, x:Tensor, # (B,C,H,W) integers
-                generator:torch.Generator=None) -> ProtoFlowOutput: # of the flow's noise, then of dropout
+                generator:torch.Generator=None) -> ProtoFlowOutput: # source of chance, or what `draw` returned
         "Latents, log densities and logits of each image."
-        latents = self.flow(x, generator)
-        return ProtoFlowOutput(latents, self.mixture(latents.z, generator), self.mixture.likelihood)
+        *noise, dropped = generator if isinstance(generator, list) else self.draw(len(x), generator)
+        latents = self.flow(x, noise)
+        return ProtoFlowOutput(latents, self.mixture(latents.z, dropped), self.mixture.likelihood)
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #0b78cdf2
 @patch(cls_method=True)

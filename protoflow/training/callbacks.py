@@ -9,8 +9,9 @@ __all__ = ['StopTraining', 'Callback', 'Progress', 'EMA', 'Checkpoints', 'JSONHi
 # %% ../../nbs/5_training/04_callbacks.ipynb #27b948b8
 import json, os, shutil
 from pathlib import Path
+import torch
 from fastcore.basics import patch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 from ..core.checks import all_finite, nonfinite_layer
 from .checkpoints import checkpoints, save_training
@@ -24,8 +25,8 @@ class Callback:
     "Something to do at certain moments of a training."
     order = 0
     def before_fit(self, learner): "Once, when everything is ready to train."
-    def after_step(self, learner): "After each update of the weights."
-    def on_nonfinite(self, learner): "In place of an update, if the loss or the gradient is not finite."
+    def after_step(self, learner): "After each step."
+    def after_reading(self, learner, finite): "Every 50 steps: which of them were finite; the others left no trace."
     def after_epoch(self, learner): "After each validation."
     def after_fit(self, learner): "At the end, also of a training that was stopped."
     def state(self): return None        # to be kept in a checkpoint
@@ -46,23 +47,42 @@ class Progress(Callback):
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #84feb04b
 class EMA(Callback):
-    "Exponential moving average of weights and batch-norm statistics, by torch's `AveragedModel`."
+    "Exponential moving average of weights and batch-norm statistics, kept in torch's `AveragedModel`."
     def __init__(self, decay:float=0.999): # share of the average kept in a step, in [0,1); 0.995: some 200 steps
         if not 0 <= decay < 1: raise ValueError(f'decay {decay}: expected a number in [0,1), such as 0.999')
         self.decay, self.average, self.loaded = decay, None, None
     def before_fit(self, learner):
-        def move(average, now, t):
-            decay = min(self.decay, (1+t.item())/(10+t.item()))       # an average of few steps forgets its start faster
-            get_ema_multi_avg_fn(decay)(average, now, t)
-        self.average = AveragedModel(learner.model, multi_avg_fn=move, use_buffers=True)
+        self.average = AveragedModel(learner.model, use_buffers=True)
         if self.loaded is not None: self.average.load_state_dict(self.loaded)
+        self.n = self.average.n_averaged.item()
+        def numbers(model): return [t.detach() for t in (*model.parameters(), *model.buffers())]
+        pairs = list(zip(numbers(self.average.module), numbers(learner.model)))
+        self.reals = list(zip(*((a,b) for a,b in pairs if a.is_floating_point())))
+        self.others = list(zip(*((a,b) for a,b in pairs if not a.is_floating_point())))
         learner.evaluated = self.average.module
-    def after_step(self, learner): self.average.update_parameters(learner.model)
-    def after_fit(self, learner):
-        learner.model.load_state_dict(self.average.module.state_dict())
-        learner.evaluated = learner.model
-    def state(self): return self.average.state_dict()
-    def load_state(self, state): self.loaded = state
+
+# %% ../../nbs/5_training/04_callbacks.ipynb #84feb04c
+@patch
+@torch.no_grad()
+def after_step(self:EMA, learner):
+    "Move the average; one of few steps forgets its start faster."
+    kept = min(self.decay, (1+self.n)/(10+self.n)) if self.n else 0.
+    torch._foreach_lerp_(*self.reals, 1-kept)
+    if self.others: torch._foreach_copy_(*self.others)
+    self.n += 1
+
+@patch
+def after_fit(self:EMA, learner):
+    learner.model.load_state_dict(self.average.module.state_dict())
+    learner.evaluated = learner.model
+
+@patch
+def state(self:EMA):
+    self.average.n_averaged.fill_(self.n)
+    return self.average.state_dict()
+
+@patch
+def load_state(self:EMA, state): self.loaded = state
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #15fbd257
 class Checkpoints(Callback):
@@ -134,14 +154,15 @@ class FiniteGuard(Callback):
     "Ends a training after `patience` steps in a row that are not finite, and says which layer is to blame."
     def __init__(self, patience:int=3): # steps
         self.patience, self.n = patience, 0
-    def after_step(self, learner): self.n = 0
-    def on_nonfinite(self, learner):
-        self.n += 1
-        if self.n < self.patience: return
+    def after_reading(self, learner, finite): # a bool for each step
+        for i,fine in enumerate(finite):
+            self.n = 0 if fine else self.n+1
+            if self.n == self.patience: self.stop(learner, learner.n_steps - len(finite) + i + 1)
+    def stop(self, learner, step): # the last of them
         model = learner.model
         gradients = [name for name,p in model.named_parameters() if p.grad is not None and not all_finite(p.grad)]
         gradient = f'{gradients[0]} (gradient)' if gradients else 'the loss'
-        raise FloatingPointError(f'{self.n} steps in a row were not finite, at step {learner.n_steps} beginning with '
+        raise FloatingPointError(f'{self.n} steps in a row were not finite, at step {step} beginning with '
                                  f'{nonfinite_layer(model, *learner.inputs) or gradient}: '
                                  'try a lower learning rate, a longer warm-up or stronger clipping')
     def state(self): return self.n
