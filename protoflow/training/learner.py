@@ -159,7 +159,7 @@ def prepare(self:Learner):
     self.opt = torch.optim.AdamW(groups, betas=self.betas, fused=True)
     self.epoch = self.batch = self.n_steps = 0
     self.parameters = [p for g in groups for p in g['params']]
-    self.moving = [b for b in self.model.buffers() if b.is_floating_point()]      # statistics of batch norms
+    self.moving = [b for b in self.model.buffers() if b.dtype != torch.bool]     # statistics of batch norms
     self.terms = ('loss', 'cross_entropy', *self.losses, 'accuracy', 'n')
     self.totals = torch.zeros(len(self.terms), device=self.device, dtype=precise(self.device))
     self.unread, self.history, self.seconds = [], [], 0.
