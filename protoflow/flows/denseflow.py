@@ -12,7 +12,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn, Tensor
 from ..core.checks import check_choice, check_images
-from ..core.devices import DeviceModule
+from ..core.devices import DeviceModule, precise
 from ..core.noise import draw_normal, normal_log_prob
 from .transforms import Shift, Squeeze, channels_last, constant_ldj
 from .coupling import FlowLayer, CrossUnitCoupling
@@ -247,11 +247,16 @@ def in_precision(module:nn.Module, # any; whatever is neither parameter nor buff
                  dtype:torch.dtype, # such as torch.float64
                 ) -> nn.Module: # in evaluation mode
     "A copy of the module whose numbers have another precision."
-    def convert(t): return t.detach().to(dtype) if t is not None and t.is_floating_point() else t
+    def convert(t):
+        if t is None or not t.is_floating_point(): return t
+        if dtype == torch.float64 != precise(t.device):
+            raise ValueError(f'{t.device.type} has no float64, without which decoding is not exact: move the model '
+                             'with model.cpu(), or ask for dtype=torch.float32 and accept some wrong pixels')
+        return t.detach().to(dtype)
     twin = copy.copy(module)
-    numbers = {kind: {name: convert(t) for name,t in getattr(module, kind).items()} for kind in ('_parameters', '_buffers')}
-    parts = {name: part if part is None else in_precision(part, dtype) for name,part in module._modules.items()}
-    twin.__dict__.update(numbers, _modules=parts, training=False)
+    parameters, buffers = ({name: convert(t) for name,t in kind.items()} for kind in (module._parameters, module._buffers))
+    parts = {name: part and in_precision(part, dtype) for name,part in module._modules.items()}
+    twin.__dict__.update(_parameters=parameters, _buffers=buffers, _modules=parts, training=False)
     return twin
 
 # %% ../../nbs/3_flows/06_denseflow.ipynb #b356e0ab
@@ -267,7 +272,7 @@ def call_in(dtype:torch.dtype, # such as torch.float64
 @patch
 def encode(self:DenseFlow, x:Tensor, # (B,C,H,W) integers in 0..n_levels-1
            generator:torch.Generator=None, # source of all noise
-           dtype:torch.dtype=torch.float64) -> Latents: # precision; exactness needs float64
+           dtype:torch.dtype=torch.float64) -> Latents: # precision; exactness needs float64, which MPS lacks
     "Every latent of each image, such that `decode` returns the very same image."
     return call_in(dtype, self, 'forward', x, generator)
 

@@ -75,7 +75,8 @@ class Dequantization(nn.Module):
         self.noise_flow = NoiseFlow(n_channels, n_context, n_steps, width, depth, growth, margin)
 
     def draw(self, x:Tensor, # (B,C,H,W) grey levels in the model's dtype
-             generator=None) -> tuple[Tensor,Tensor]: # source of noise, or eps (B,4C,H/2,W/2) → u (B,C,H,W), log q(u|x) (B,)
+             generator=None # source of noise, or eps (B,4C,H/2,W/2)
+            ) -> tuple[Tensor,Tensor]: # u (B,C,H,W), log q(u|x) (B,)
         "Noise for each pixel and its log density."
         B, C, H, W = x.shape
         scaled = 2*x/(self.n_levels-1) - 1

@@ -11,13 +11,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
+from ..core.devices import precise
 from .transforms import Transform, constant_ldj
 
 # %% ../../nbs/3_flows/02_layers.ipynb #eee966a7
 def global_moments(x:Tensor # (B,C,H,W), the part of the batch that this process holds
                   ) -> tuple[Tensor,Tensor]: # mean (C,), biased variance (C,)
     "Mean and variance of each channel over the batches of all processes."
-    flat = x.detach().transpose(0, 1).flatten(1).double()
+    flat = x.detach().transpose(0, 1).flatten(1).to(precise(x.device))
     sums = torch.stack([flat.sum(1), (flat**2).sum(1), flat.new_full((len(flat),), flat.shape[1])])
     if dist.is_available() and dist.is_initialized(): dist.all_reduce(sums)
     total, squares, n = sums

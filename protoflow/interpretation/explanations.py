@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from ..core.checks import check_choice, check_images
 from ..core.figures import class_color, figure, show_image
+from ..core.devices import precise
 from ..flows.denseflow import call_in
-from ..prototypes.densities import precise
 from ..prototypes.mixture import over_prototypes
 from .prototypes import factored_source, prototype_name
 from .heatmaps import draw_evidence, log_density_map, log_shares, show_pale, to_pixels

@@ -14,12 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ..core.checks import all_finite, check_choice, check_images
-from ..core.devices import evaluating
+from ..core.devices import evaluating, precise
 from ..core.figures import class_color, figure
 from ..core.noise import normal_log_prob
 from ..flows.denseflow import call_in
 from .uncertainty import check_values, prototype_distance
-from ..prototypes.densities import precise
 from ..data.shapes import draw_shapes
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #a12cf638

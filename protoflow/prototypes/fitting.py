@@ -12,11 +12,11 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from fastcore.basics import patch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from ..core.checks import all_finite
-from ..core.devices import rank_and_world_size
+from ..core.devices import precise, rank_and_world_size
 from .collapse import collapse_report
-from .densities import precise
 from .mixture import Mixture, check_latents, check_targets
 
 # %% ../../nbs/4_prototypes/04_fitting.ipynb #0e2d61c1
@@ -214,7 +214,8 @@ def start_kmeans(mixture:Mixture, # whose means are set
     _enough(counts, mixture.active.sum(1).cpu())
     for c,z in enumerate(drawn):
         active = mixture.active[c]
-        found = KMeans(active.sum().item(), n_init=4, random_state=seed).fit(z)
+        with threadpool_limits(1):      # its threads would wait for each other longer than they work
+            found = KMeans(active.sum().item(), n_init=4, random_state=seed).fit(z)
         mixture.loc[c,active] = torch.as_tensor(found.cluster_centers_).to(mixture.loc)
     return counts.max().item() <= n_start
 

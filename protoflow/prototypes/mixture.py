@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn, Tensor
 from ..core.checks import check_choice, check_labels, may_read
-from ..core.devices import DeviceModule
+from ..core.devices import DeviceModule, precise
 from ..core.noise import draw_normal, draw_uniform
-from .densities import diagonal_log_normal, full_log_normal, precise
+from .densities import diagonal_log_normal, full_log_normal
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #eac1571b
 class Mixture(DeviceModule):
@@ -261,7 +261,9 @@ def _check_number(name, i, n):
 
 def _draw(weights, n, generator): # (N,) or (m,N)
     "`n` numbers in `0..N-1` for each row of weights, drawn in proportion to them."
-    if generator is not None and generator.device.type != 'cpu': generator = None
+    if generator is not None and generator.device.type != 'cpu':        # the CPU's draws depend on it all the same
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
+        generator = torch.Generator().manual_seed(seed)
     return torch.multinomial(weights.cpu(), n, replacement=True, generator=generator).to(weights.device)
 
 @patch

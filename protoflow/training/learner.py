@@ -16,13 +16,12 @@ from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from ..core.checks import check_choice, no_reading
-from ..core.devices import evaluating, rank_and_world_size
+from ..core.devices import evaluating, precise, rank_and_world_size
 from ..core.figures import class_color, figure
 from ..core.noise import derived_seed, SharedNoise
 from ..data.loaders import check_dls
 from ..prototypes import fitting
 from ..prototypes.collapse import collapse_report
-from ..prototypes.densities import precise
 from .callbacks import Callback, FiniteGuard, Progress, StopTraining
 from .checkpoints import checkpoints, load_training
 from .losses import base_bpd, consistency_loss, consistency_ramp, cross_entropy, diversity_loss
@@ -118,7 +117,7 @@ class Learner:
                  compiled:bool=False, # through torch.compile?
                  deterministic:bool=False, # refuse operations whose result depends on chance?
                  seed:int=0, # of everything random
-                 device='cpu', # 'cpu', 'cuda', 'mps'
+                 device=None, # 'cpu', 'cuda', 'mps'; default: 'cuda' where there is one, else 'cpu'
                  callbacks=(), # besides `FiniteGuard` and `CollapseReport`
                  progress:bool=True): # with a `Progress` bar?
         store_attr()
@@ -153,13 +152,12 @@ def prepare(self:Learner):
     "Check what was asked for, and make the optimizer and all that a training counts."
     self.check_options()
     self.losses = check_losses(self.model, self.dls, {'elbo_loss2': 1.} if self.losses is None else self.losses)
-    self.device, self.n_dims = torch.device(self.device), math.prod(self.dls.image_shape)
+    self.device = torch.device(self.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    self.n_dims = math.prod(self.dls.image_shape)
     self.evaluated = self.model.to(self.device)       # what validation scores
     groups = parameter_groups(self.model, self.trainable, self.lr, self.gmm_lr, self.weight_decay)
     self.opt = torch.optim.AdamW(groups, betas=self.betas, fused=True)
     self.epoch = self.batch = self.n_steps = 0
-    self.parameters = [p for g in groups for p in g['params']]
-    self.moving = [b for b in self.model.buffers() if b.dtype != torch.bool]     # statistics of batch norms
     self.terms = ('loss', 'cross_entropy', *self.losses, 'accuracy', 'n')
     self.totals = torch.zeros(len(self.terms), device=self.device, dtype=precise(self.device))
     self.unread, self.history, self.seconds = [], [], 0.
@@ -404,6 +402,8 @@ def begin(self:Learner, n_epochs:int, # passes over the training images, those b
     self.n_warmup = round(min(warmup_epochs, n_epochs/4)*self.steps_per_epoch)
     start = time.perf_counter()
     if self.n_steps == 0: self.start()
+    self.parameters = [p for g in self.opt.param_groups for p in g['params']]
+    self.moving = [b for b in self.model.buffers() if b.dtype != torch.bool]     # statistics of batch norms
     self.run = self.model       # what a step calls; several processes take the weights of the first
     devices = [self.device] if self.device.type == 'cuda' else None
     if self.world_size > 1: self.run = DistributedDataParallel(self.run, devices)

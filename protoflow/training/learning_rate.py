@@ -55,6 +55,7 @@ def _copy_for_test(learner):
     twin = copy.copy(learner)
     twin.model, twin.opt = copy.deepcopy((learner.model, learner.opt))      # in one go: they share parameters
     twin.callbacks, twin.compiled = [], False
+    twin.totals, twin.unread = torch.zeros_like(learner.totals), []
     twin.begin(1, 0)
     twin.training_mode()
     return twin
@@ -80,14 +81,14 @@ def lr_find(self:Learner, low:float=1e-5, # first rate of the flow
     order, groups, rates, losses = self.dls.train.order.get_state(), self.opt.param_groups, [], []
     base = groups[0]['base_lr']
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == 'cuda' else []):
             twin = _copy_for_test(self)
             for t,(x,y) in zip(range(n_steps), _endless(self.dls.train, self)):
                 rates.append(low*(high/low)**(t/(n_steps-1)))
                 twin.rate_factor = lambda: rates[-1]/base
-                twin.sums = {}
+                twin.totals.zero_()
                 twin.step(x.to(self.device), y.to(self.device))
-                losses.append(twin.sums.get('loss', math.nan))
+                losses.append(twin.means()['loss'])
                 if exploded(losses): break
     finally: self.dls.train.order.set_state(order)
     found = suggest_rate(rates, losses)
