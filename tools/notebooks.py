@@ -44,6 +44,19 @@ def directives(path):
     return [cell.directives_ for cell in NBProcessor(path).nb.cells]
 
 
+# what cells flagged `data` need: a word of theirs → variable, folder where that is not set, what is in it
+DATA = {'parity': ('PROTOFLOW_PARITY', 'parity', 'expected.safetensors'),
+        'mnist': ('DATASET_ROOT', 'data', 'MNIST/raw'), 'cifar10_jpeg': ('DATASET_ROOT', 'data', 'cifar10-jpeg.tar.xz')}
+
+
+def absent_data(source):
+    "What cells with this source need that is not there, and where it was looked for; None if all is, or they say so."
+    if 'not run:' in source: return None
+    for word, (variable, folder, name) in DATA.items():
+        path = Path(os.environ.get(variable) or ROOT.parent/'shared'/folder, name)
+        if re.search(rf'\b{word}\b', source.lower()) and not path.exists(): return f'no {path}, see {variable}'
+
+
 def why_not_run(cell_directives, flags):
     "The flag that keeps a cell from running when only `flags` are asked for, or None."
     if cell_directives.get('eval:', [''])[0].lower() == 'false': return 'eval: false'
@@ -52,10 +65,12 @@ def why_not_run(cell_directives, flags):
 
 def execute(path, flags=()):
     "The notebook run in a new process, and how many cells each flag kept from running; those keep their outputs."
-    nb, kept, not_run = nbformat.read(path, 4), {}, Counter()
-    for i, (cell, said) in enumerate(zip(nb.cells, directives(path))):
+    nb, kept, not_run, said_of = nbformat.read(path, 4), {}, Counter(), directives(path)
+    absent = absent_data('\n'.join(cell.source for cell, said in zip(nb.cells, said_of) if 'data' in said))
+    if absent: flags = [flag for flag in flags if flag != 'data']
+    for i, (cell, said) in enumerate(zip(nb.cells, said_of)):
         why = cell.cell_type == 'code' and why_not_run(said, flags)
-        if why: not_run[why] += 1
+        if why: not_run[f'{why} ({absent})' if why == 'data' and absent else why] += 1
         if why or 'nbdev_export(' in cell.source: kept[i], nb.cells[i] = cell, nbformat.v4.new_raw_cell()
     NotebookClient(nb, timeout=None if 'slow' in flags else CELL_TIMEOUT, kernel_name='python3', coalesce_streams=True,
                    force_raise_errors=True, extra_arguments=['--log-level=ERROR'],

@@ -8,7 +8,7 @@ __all__ = ['positive_int', 'natural_int', 'seed_int', 'positive_float', 'nonnega
            'new_file', 'write_new', 'run_command']
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #f1c00003
-import argparse, json, math, os, re, sys
+import argparse, json, math, os, re, sys, warnings
 from difflib import get_close_matches
 from itertools import chain, count
 from pathlib import Path
@@ -164,10 +164,13 @@ def run_command(parser, # `OneLineParser` with --config and --debug
                 work, # function of the options
                 argv=None, # list of words; default: the command line
                ): # what `work` returned
-    "Parse, do `work(args)`, and say an error in one line with status 2."
+    "Parse, do `work(args)`, and say an error in one line with status 2; a warning is a line too."
     args = parse(parser, argv)
-    try: return work(args)
-    except (ValueError, FloatingPointError, OSError) as e:
-        if args.debug: raise
-        print(f'{parser.prog}: {e}', file=sys.stderr)
-        sys.exit(2)
+    def say(message, *where): print(f'{parser.prog}: {message}', file=sys.stderr)
+    with warnings.catch_warnings():
+        warnings.showwarning = say
+        try: return work(args)
+        except (ValueError, FloatingPointError, OSError) as e:
+            if args.debug: raise
+            say(e)
+            sys.exit(2)

@@ -17,6 +17,7 @@ from .train import FirstBatches
 from ..core.devices import evaluating
 from ..data.augment import AUGMENTATIONS, get_augment
 from ..data.datasets import get_dls
+from ..data.folders import stored_split
 from ..prototypes.official import load_official
 from ..prototypes.protoflow import ProtoFlow, load_model, pretrained_names
 from ..training.checkpoints import checkpoints
@@ -120,11 +121,11 @@ def _released(path):
 # %% ../../nbs/7_apps/06_evaluate.ipynb #26aa49fc
 def split_of(folder, # of a run, or where it would be
              ) -> dict: # options of `get_dls`; empty if there are no options of a run
-    "What decided which images a run held out for validation."
+    "What decided which images a run held out for validation, and how it prepared them."
     path = Path(folder)/'options.json'
     said = json.loads(path.read_text()) if path.is_file() else {}
-    split = dict(seed=said.get('seed'), valid_size=said.get('val_size'), interpolation=said.get('interpolation'))
-    return {name: value for name,value in split.items() if value is not None}
+    names = dict(seed='seed', valid_size='val_size', interpolation='interpolation', background='background')
+    return {option: said[name] for option,name in names.items() if said.get(name) is not None}
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16006
 def scoring_loaders(args, model, folder=None): # folder: of the run that made the model
@@ -133,13 +134,22 @@ def scoring_loaders(args, model, folder=None): # folder: of the run that made th
     name = args.dataset or trained_on
     if not name:
         raise ValueError('the checkpoint does not say what it was trained on: name a data set with --dataset')
-    options = split_of(folder) if folder is not None and name == trained_on else {}
+    options = _as_in_training(folder, name, trained_on) if folder is not None else {}
     if args.num_workers is not None: options['num_workers'] = args.num_workers
-    if name == 'digits': options.pop('interpolation', None)     # they are used as they are
+    if name == 'digits':        # they are used as they are
+        for option in ('interpolation', 'background'): options.pop(option, None)
     else: options |= dict(img_size=c.height if c.height == c.width else (c.height, c.width), channels=c.channels)
     dls = get_dls(name, bs=max(1, args.batch_size//4), **options)
     _check_fits(model.config, dls, name)
     return dls
+
+def _as_in_training(folder, name, trained_on):
+    "The options of `split_of`, and the stored split, as far as they are about this data set."
+    path, options = Path(name).expanduser(), split_of(folder)
+    split = stored_split(Path(folder)/'split.json', name)
+    if split: return dict(options, split=split)
+    if name == trained_on or path.is_dir() and str(path.resolve()) == trained_on: return options
+    return {k: v for k,v in options.items() if k in ('interpolation', 'background')}
 
 def _check_fits(config, dls, name):
     c, n_classes = config.flow, len(config.classes)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from protoflow.apps.command_line import (OneLineParser, choose_device, common_options, new_file, option, run_command,
     write_new)
-from .evaluate import find_model, scoring_loaders
+from .evaluate import find_model, scoring_loaders, split_of
 from .explorers import as_model_image
 from .pages import png_bytes
 from .report import report
@@ -27,6 +27,7 @@ from ..prototypes.protoflow import ProtoFlow
 def read_image(path, # of a file that PIL reads
                model:ProtoFlow,
                invert:bool=False, # exchange dark and bright?
+               background:str='white', # colour behind what is transparent
               ) -> Tensor: # (C,H,W) uint8
     "The picture in the size, channels and grey levels of the model; warns if that squeezes it."
     img, c = Files([path])[0], model.config.flow
@@ -34,18 +35,19 @@ def read_image(path, # of a file that PIL reads
     if abs(math.log(stretch)) > 0.05:
         warnings.warn(f'{path}: {img.width}×{img.height} pixels are squeezed to {c.width}×{c.height}; '
                       'crop it first, if its proportions matter')
-    x = as_model_image(img, model.config)
+    x = as_model_image(img, model.config, background)
     return c.n_levels-1 - x if invert else x
 
 # %% ../../nbs/7_apps/08_explain.ipynb #08c0de01
 def find_image(said:str, # path of a file, or 'test:12'
                model:ProtoFlow, loaders, # function that returns `DataLoaders`
                invert:bool=False, # exchange dark and bright of a file?
+               background:str='white', # colour behind what is transparent in a file
               ) -> tuple: # (C,H,W) integers, class or None
     "An image file, or image 12 of the test set, counted from 0."
     path, number = Path(said), re.fullmatch(r'test:(\d+)', said)
     if path.is_dir(): raise ValueError(f'{said}: is a folder; name image files, such as {said}/*.png')
-    if path.is_file(): return read_image(said, model, invert), None
+    if path.is_file(): return read_image(said, model, invert, background), None
     if not number:
         raise ValueError(f'{said}: is no file; expected an image file, or test:12 for image 12 of the test set')
     test, i = loaders().test, int(number[1])
@@ -82,6 +84,7 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
            'set, counted from 0', nargs='*')
     option(parser, '--invert', 'exchange dark and bright of image files: for black on white, where the training images '
            'are white on black, as digits and mnist are', bool)
+    option(parser, '--background', 'colour behind what is transparent in an image file; default: that of the training')
     option(parser, '--nearest', 'show the training images nearest to the prototypes; needs the data set', bool)
     option(parser, '--other CLASS',
            'the class that the prediction is compared with, such as the true one; default: the runner-up')
@@ -139,7 +142,7 @@ def _found(args, word, model, loaders):
     "The image that a word names, and its class or None; what `read_image` warns of is a line."
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always', UserWarning)
-        image = find_image(word, model, loaders, args.invert)
+        image = find_image(word, model, loaders, args.invert, args.background or 'white')
     for warning in said: _complain(warning.message)
     return image
 
@@ -161,8 +164,9 @@ def make_explanations(args) -> list: # of files
         raise ValueError(f'{args.checkpoint}: is an image; the checkpoint comes first: '
                          'protoflow_explain CHECKPOINT IMAGE…')
     choose_device(args)
-    model, out = find_model(args.checkpoint)[0], Path(args.out)
-    loaders = cache(lambda: scoring_loaders(args, model))
+    (model, folder), out = find_model(args.checkpoint), Path(args.out)
+    args.background = args.background or split_of(folder).get('background')
+    loaders = cache(lambda: scoring_loaders(args, model, folder))
     done = explain_images(args, model.to(args.device), loaders)
     files = [write_new(png_bytes(show_explanation(e)), out/_file_name(word)) for word,e in done]
     if args.json and done:

@@ -10,12 +10,12 @@ __all__ = ['Explorer', 'prototype_view', 'prototype_explorer', 'travel_view', 'l
 import base64, html, io
 import ipywidgets as widgets
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from fastcore.basics import patch
 from torch import Tensor
 from ..core.checks import check_choice, check_images
 from ..core.figures import class_color, figure, show_image
-from ..data.folders import fit_image
+from ..data.folders import fit_image, open_image
 from ..flows.denseflow import Latents
 from ..training.metrics import collect
 from ..interpretation.prototypes import prototype_name
@@ -174,20 +174,22 @@ def latent_traveller(model, # ProtoFlow
 # %% ../../nbs/7_apps/03_explorers.ipynb #540e7f63
 def _opened(file): # its bytes
     "A picture file as a PIL image, upright."
-    try: return ImageOps.exif_transpose(Image.open(io.BytesIO(bytes(file))))
+    try: return open_image(io.BytesIO(bytes(file)))
+    except ValueError: raise        # says what is wrong
     except Exception as e:
         what = f'this is not a picture that can be read ({type(e).__name__})'
         raise ValueError(f'{what}: expected a file such as PNG or JPEG') from e
 
 def as_model_image(img, # PIL image, or the bytes of a file that PIL reads
                    config, # `model.config`
+                   background:str='white', # colour behind what is transparent
                   ) -> Tensor: # (C,H,W) uint8, 0..n_levels-1
     "The picture in the size, channels and grey levels of a model."
     c = config.flow
     if isinstance(img, (bytes, memoryview)): img = _opened(img)
     if c.channels not in (1, 3):
         raise ValueError(f'the model takes images with {c.channels} channels: expected 1 or 3 for a picture')
-    x = fit_image(img, (c.height, c.width), c.channels).float()
+    x = fit_image(img, (c.height, c.width), c.channels, background=background).float()
     return (x*(c.n_levels-1)/255).round().to(torch.uint8)
 
 # %% ../../nbs/7_apps/03_explorers.ipynb #540e7f64

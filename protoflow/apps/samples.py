@@ -7,6 +7,7 @@ __all__ = ['samples_parser', 'class_numbers', 'make_samples', 'samples_main']
 
 # %% ../../nbs/7_apps/07_samples.ipynb #f7c00003
 from pathlib import Path
+import unicodedata
 from .command_line import (OneLineParser, choose_device, common_options, nonnegative_float, option,
     positive_float, positive_int, run_command, write_new)
 from .evaluate import find_model
@@ -34,8 +35,9 @@ def samples_parser(prog='protoflow_samples'): # name of the program, in what it 
 def class_numbers(model:ProtoFlow, said:list=None # names; default: all classes
                  ) -> list: # of numbers
     "The numbers of the classes that were named."
-    names = list(model.config.classes)
-    unknown = [name for name in said or [] if name not in names]
+    def same(name): return unicodedata.normalize('NFC', name)       # an accent may be typed in two ways
+    names, said = list(map(same, model.config.classes)), list(map(same, said or []))
+    unknown = [name for name in said if name not in names]
     if unknown:
         known = ', '.join(names[:20]) + (' …' if len(names) > 20 else '')
         raise ValueError(f'class {", ".join(unknown)}: expected some of {known}')

@@ -16,6 +16,7 @@ from .command_line import (OneLineParser, choose_device, common_options, natural
     number, option, positive_float, positive_int, probability_float, restarts, run_command, share_float)
 from ..data.augment import AUGMENTATIONS
 from ..data.datasets import get_dls
+from ..data.folders import stored_split
 from ..data.loaders import DataLoaders
 from ..flows.denseflow import DenseFlow, DenseFlowConfig
 from ..flows.official import load_denseflow
@@ -35,6 +36,7 @@ def _data_options(g):
            help='height and width to which images are resized, pixels; default: those of the data set, 32 for files')
     option(g, '--channels', '1: grey, 3: colour; default: those of the data set, 3 for files', int, choices=[1, 3])
     option(g, '--interpolation', 'how images are resized; default: bilinear', ['bilinear', 'bicubic', 'lanczos'])
+    option(g, '--background', 'colour behind what is transparent in an image, such as black; default: white')
     option(g, '--augmentation --augment', 'of the training images; default: that of the data set', AUGMENTATIONS)
     option(g, '--val_size --valid_size', 'share of the training images held out for validation, between 0 and 1',
            number(lambda v: 0 < v < 1, 'a number between 0 and 1'), 0.1)
@@ -167,16 +169,24 @@ class FirstBatches:
     def __getattr__(self, name): return getattr(self.dl, name)
 
 # %% ../../nbs/7_apps/05_train.ipynb #8960df0c
-def loaders(args) -> DataLoaders:
+def loaders(args, run=None # folder of the run whose split is made again; default: that of --resume, if any
+           ) -> DataLoaders:
     "The data that the options ask for."
     options = dict(bs=args.batch_size, seed=args.seed, valid_size=args.val_size)
     if 'consistency_loss' in loss_weights(args): options['n_views'] = 2
     if_given = dict(img_size=args.img_size, channels=args.channels, interpolation=args.interpolation,
-                    augment=args.augmentation, num_workers=args.num_workers)
+                    background=args.background, augment=args.augmentation, num_workers=args.num_workers,
+                    split=_split_before(args, run))
     options |= {name: value for name,value in if_given.items() if value is not None}
     dls = get_dls(args.dataset, **options)
     if not args.sanity_check: return dls
-    return DataLoaders(dls.name, *map(FirstBatches, (dls.train, dls.valid, dls.test)), dls.classes)
+    return DataLoaders(dls.name, *map(FirstBatches, (dls.train, dls.valid, dls.test)), dls.classes, dls.split)
+
+def _split_before(args, run):
+    "The split of a run's folder of images: of `run`, or of the one that is gone on with; None if there is none."
+    source = Path(run or args.resume or '')
+    folders = [source, *source.parents[:2]] if run or args.resume else []
+    return next(filter(None, (stored_split(folder/'split.json', args.dataset) for folder in folders)), None)
 
 # %% ../../nbs/7_apps/05_train.ipynb #09682ae2
 def flow_in(folder, # a released DenseFlow's, or a checkpoint of ours
@@ -227,13 +237,16 @@ def _model_around_flow(args, dls, base, own):
 
 # %% ../../nbs/7_apps/05_train.ipynb #e2a70bc9
 class SaveOptions(Callback):
-    "Writes the options of a run once it is ready to train: what cannot begin leaves no folder."
+    "Writes the options and the split of a run once it is ready to train: what cannot begin leaves no folder."
     def __init__(self, args, folder): self.args, self.folder = args, folder # what was asked for, of the run
     def before_fit(self, learner):
         if learner.rank > 0: return
         self.folder.mkdir(parents=True, exist_ok=True)
         options = {name: value for name,value in vars(self.args).items() if name != 'config'}
         (self.folder/'options.json').write_text(json.dumps(options, indent=1))
+        dls, file = learner.dls, self.folder/'split.json'
+        if dls.split: file.write_text(json.dumps(dict(folder=dls.name, **dls.split), indent=1))
+        else: file.unlink(missing_ok=True)
 
 # %% ../../nbs/7_apps/05_train.ipynb #c0a15008
 def run_folder(args, dls) -> Path:
@@ -299,6 +312,7 @@ def resume(learner, args, folder): # folder: of the run
     weights_only = args.no_restore_optimizer and not own
     state = None if weights_only else load_training(checkpoint)
     changed = _changed(args, checkpoint)
+    if state: learner.check_split(state[1])
     try:
         if weights_only: learner.model.load_state_dict(load_model(checkpoint).state_dict())
         else: learner.load_state(*state)
@@ -348,6 +362,7 @@ def train(args) -> dict: # test scores
     choose_device(args)
     dls = loaders(args)
     folder = run_folder(args, dls)
+    if restarts(): dls = loaders(args, folder)
     learner = build_learner(args, dls, folder)
     # says if the batch size does not fit the processes, while nothing is written
     dls.train.set_epoch(args.seed, 0, learner.rank, learner.world_size)

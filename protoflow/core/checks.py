@@ -36,7 +36,7 @@ def check_shape(x:Tensor, # candidate batch of images
     C,H,W = shape
     if not isinstance(x, Tensor):
         raise ValueError(f'images are {type(x).__name__}: expected a tensor (B,C,H,W); '
-                         'for one image in an array use torch.as_tensor(a)[None]')
+                         'torch.as_tensor(a) makes one of an array (B,C,H,W), torch.as_tensor(a)[None] of one image')
     if x.ndim != 4:
         raise ValueError(f'images have shape {tuple(x.shape)}: expected four axes (B,{C},{H},{W}); '
                          'add the missing ones with x[None]')
@@ -51,13 +51,14 @@ def check_shape(x:Tensor, # candidate batch of images
 def check_images(x:Tensor, # candidate batch of images
                  shape:tuple, # expected (C,H,W)
                  n_levels:int=256, # number of grey levels
-                ) -> Tensor: # `x`, unchanged
+                ) -> Tensor: # `x`, unchanged but for uint16 and wider, which are int64
     "`x` if it is a batch of integer images of that shape and grey levels, else a `ValueError` that says what to do."
     check_shape(x, shape)
     top = n_levels-1
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f'images are {x.dtype}: expected integers in 0..{top}; '
                          f'for floats in [0,1] use (x*{top}).round().to(torch.uint8)')
+    if x.dtype in (torch.uint16, torch.uint32, torch.uint64): x = x.long()      # torch hardly computes with them
     if not may_read(): return x
     low, high = (v.item() for v in x.aminmax())
     if low < 0 or high > top:
@@ -71,14 +72,18 @@ def check_labels(y:Tensor, # (B,) class numbers
                  n:int=None, # expected number of labels
                 ) -> Tensor: # `y` as int64
     "`y` as int64 if every label is one of `0..n_classes-1`, else a `ValueError`."
-    y = torch.as_tensor(y)
-    if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
+    try: y = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise ValueError(f'labels are {type(y).__name__} such as {str(y)[:40]}: expected integers of shape (B,), '
+                         'numbers of classes; classes.index(name) is the number of a name') from e
+    if y.ndim != 1 or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise ValueError(f'labels are {y.dtype} of shape {tuple(y.shape)}: expected integers of shape (B,)')
+    y = y.long()
     if n not in (None, len(y)):
         raise ValueError(f'{len(y)} labels for {n} images: expected one label for each image')
     if len(y) and may_read() and (y.min() < 0 or y.max() >= n_classes):
         raise ValueError(f'labels are in {y.min().item()}..{y.max().item()}: expected classes 0..{n_classes-1}')
-    return y.long()
+    return y
 
 # %% ../../nbs/1_core/01_checks.ipynb #a1c00011
 def check_choice(name:str, # of the option

@@ -71,7 +71,8 @@ class ObjectNet:
         folder_of = {label: name for name,label in label_of.items()}
         self.classes = sorted(imagenet)
         self.imagenet = [imagenet[c].split('; ') for c in self.classes]     # ImageNet's names of each class
-        paths = [sorted((folder/'images'/folder_of.get(c, c)).glob('*.png')) for c in self.classes]
+        paths = [sorted(p for p in (folder/'images'/folder_of.get(c, c)).glob('*.png') if p.name[0] != '.')
+                 for c in self.classes]
         if empty := [c for c,found in zip(self.classes, paths) if not found]:
             raise ValueError(f'{folder/"images"} has no images of {", ".join(empty[:5])} ({len(empty)} of '
                              f'{len(self.classes)} classes): unpack objectnet-1.0.zip again')

@@ -61,14 +61,18 @@ def _flowers(root, download):
 
 # %% ../../nbs/2_data/08_datasets.ipynb #395013aa
 def _caltech101(root, download):
-    d = _tv('Caltech101')(root, download=download)
-    folder = Path(d.root)/'101_ObjectCategories'
-    paths = [folder/d.categories[y]/f'image_{i:04d}.jpg' for y,i in zip(d.y, d.index)]
-    return d.categories, _files(paths, d.y), None
+    folder = Path(root)/'caltech101/101_ObjectCategories'
+    if not folder.is_dir(): _tv('Caltech101')(root, download=download)
+    files, y, found = find_images(folder)
+    classes = [name for name in found if name != 'BACKGROUND_Google']        # which is no class
+    keep = [(path, classes.index(found[c])) for path,c in zip(files.paths, y) if found[c] in classes]
+    return classes, _files(*zip(*keep)), None
 
 def _eurosat(root, download):
-    d = _tv('EuroSAT')(root, download=download)
-    return d.classes, _files(*zip(*d.samples)), None
+    folder = Path(root)/'eurosat/2750'
+    if not folder.is_dir(): _tv('EuroSAT')(root, download=download)
+    files, y, classes = find_images(folder)
+    return classes, (files, y), None
 
 def _cub200(root, download):
     parts = [CUB200(root, train, download) for train in (True, False)]
@@ -224,7 +228,7 @@ def get_dls(name:str, # name of a data set, or the path of a folder of images
             **kwargs, # options of that data set: `bs`, `valid_size`, `seed`, …
            ) -> DataLoaders:
     "The loaders of the data set of that name."
-    for option,least in (('bs', 1), ('seed', 0)):
+    for option,least in (('bs', 1), ('seed', 0), ('n_views', 1), ('num_workers', 0)):
         value = kwargs.get(option, least)
         if type(value) is not int or value < least:
             raise ValueError(f'{option} {value!r}: expected a whole number from {least}')

@@ -29,9 +29,12 @@ class ImageData:
                  n_views:int=1): # with 2 or more, a batch is (n_views,B,C,H,W)
         shape = tuple(getattr(x, 'shape', ()))
         if len(shape) != 4: raise ValueError(f'images have shape {shape}: expected (N,C,H,W)')
+        if not 2 <= n_levels <= 256:
+            raise ValueError(f'n_levels {n_levels}: expected 2 to 256 grey levels, as images are kept in 8 bits; '
+                             'of 2**b levels x >> (b-8) leaves 256')
         self.x = check_images(x, shape[1:], n_levels).to(torch.uint8)
-        self.n_classes = n_classes or int(torch.as_tensor(y).max())+1
-        self.y = check_labels(y, self.n_classes, len(x))
+        self.y = check_labels(y, n_classes or 2**62, len(x))
+        self.n_classes = n_classes or int(self.y.max())+1
         self.n_levels, self.augment, self.n_views = n_levels, augment, n_views
         self.check_views()
     def __len__(self): return len(self.x)

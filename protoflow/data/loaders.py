@@ -43,7 +43,7 @@ class ImageLoader(DataLoader):
         if num_workers < 0: raise ValueError(f'num_workers {num_workers}: expected 0 or more processes')
         self.order = generator or torch.Generator()
         sampler = RandomSampler(ds, generator=self.order) if shuffle else SequentialSampler(ds)
-        batches = Batches(sampler, min(bs, len(ds)), shuffle, self.order)
+        self.bs, batches = bs, Batches(sampler, min(bs, len(ds)), shuffle, self.order)
         for_workers = torch.Generator().manual_seed(0)  # torch draws from it; not from ours, nor from everybody's
         super().__init__(ds, batch_size=None, sampler=batches, num_workers=num_workers, generator=for_workers)
     def __getitem__(self, i): return self.dataset[i]
@@ -55,10 +55,11 @@ def set_epoch(self:ImageLoader, seed:int, # of the training
               rank:int=0, world_size:int=1, # this process, number of processes
               skip:int=0): # batches to leave out, which have been seen
     "Make the next pass over the data that of `epoch`: the same order and augmentation each time."
-    batches = self.sampler
-    if batches.batch_size%world_size:
-        raise ValueError(f'batch size {batches.batch_size} for {world_size} processes: '
-                         'expected a multiple of their number')
+    batches, n = self.sampler, len(self.dataset)
+    if self.bs%world_size:
+        raise ValueError(f'batch size {self.bs} for {world_size} processes: expected a multiple of their number')
+    if n < world_size: raise ValueError(f'{n} images for {world_size} processes: expected at least one for each')
+    batches.batch_size = min(self.bs, n - n%world_size)     # what all can share, if there are few images
     self.order.manual_seed(derived_seed(seed, epoch))
     batches.rank, batches.world_size, batches.skip = rank, world_size, skip
 
@@ -71,6 +72,7 @@ class DataLoaders:
     valid:ImageLoader   # held out of the training set; watch it as you like
     test:ImageLoader    # looked at once, at the end
     classes:list        # names
+    split:dict = None   # of a folder that was not split: train, valid, test → names of their files
     @property
     def n_levels(self): return self.test.dataset.n_levels # grey levels
     @property
@@ -96,18 +98,20 @@ def hold_out(y:Tensor, # (N,) classes
              share:float, # of each class that is held out
              seed:int=0, # of the choice
              classes:list=None, # names, for errors
+             stay:int=1, # images of each class, at least, that stay
             ) -> tuple: # indices that stay, indices held out
     "Indices of a split with the same share of every class in both parts."
     if not 0 < share < 1:
         raise ValueError(f'a share of {share} to hold out: expected a number between 0 and 1, such as 0.1')
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     groups = order[y[order].argsort(stable=True)].split(y.bincount().tolist())
-    stay, out = [], []
+    kept, out = [], []
     for c,group in enumerate(groups):
-        if len(group) == 1:
-            name = classes[c] if classes else c
-            raise ValueError(f'class {name} has one image: expected at least two, so that one can be held out')
-        n_out = max(1, min(len(group)-1, round(share*len(group))))
+        if 0 < len(group) <= stay:
+            name, n = classes[c] if classes else c, f'{len(group)} image{"s"*(len(group) > 1)}'
+            raise ValueError(f'class {name} has {n}: expected at least {stay+1}, so that one can be held out'
+                             + ' for validation and one for the test'*(stay > 1))
+        n_out = max(1, min(len(group)-stay, round(share*len(group))))
         out.append(group[:n_out])
-        stay.append(group[n_out:])
-    return torch.cat(stay).sort()[0], torch.cat(out).sort()[0]
+        kept.append(group[n_out:])
+    return torch.cat(kept).sort()[0], torch.cat(out).sort()[0]

@@ -8,6 +8,7 @@ __all__ = ['BODIES', 'MARKS', 'SHAPE_CLASSES', 'SHAPE_PARTS', 'body_distance', '
 
 # %% ../../nbs/2_data/05_shapes.ipynb #67d44e8f
 from dataclasses import dataclass
+from numbers import Integral
 import math
 import torch
 from torch import Tensor
@@ -106,7 +107,8 @@ def draw_shapes(n:int, # images
                ) -> Shapes:
     "`n` drawings, as equally many of each class as possible, always the same for a seed."
     if n < 1: raise ValueError(f'{n} drawings: expected at least 1')
-    if size < 16: raise ValueError(f'shapes cannot be drawn in {size}×{size} pixels: a mark needs at least 16')
+    if not isinstance(size, Integral) or size < 16:
+        raise ValueError(f'shapes cannot be drawn in {size}×{size} pixels: expected a whole number, at least 16')
     if channels not in (1, 3): raise ValueError(f'{channels} channels: expected 1 (grey) or 3 (colour)')
     g = torch.Generator().manual_seed(seed)
     y, each = (torch.arange(n) % len(SHAPE_CLASSES))[torch.randperm(n, generator=g)], torch.arange(n)

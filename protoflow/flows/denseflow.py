@@ -52,7 +52,7 @@ def check(self:DenseFlowConfig):
     sizes = f'units {self.units}, layers {self.layers}, widths {self.widths}'
     if not len(self.units) == len(self.layers) == len(self.widths) > 0:
         raise ValueError(f'{sizes}: expected one entry for each block in all three')
-    if self.n_levels < 2: raise ValueError(f'n_levels {self.n_levels}: expected at least 2 grey levels')
+    if not 2 <= self.n_levels <= 256: raise ValueError(f'n_levels {self.n_levels}: expected 2 to 256 grey levels')
     for k in 'channels height width growth depth dense_growth dequant_steps dequant_width context'.split():
         if getattr(self, k) < 1: raise ValueError(f'{k} {getattr(self, k)}: expected at least 1')
     if min(self.units+self.layers+self.widths) < 1: raise ValueError(f'{sizes}: expected positive numbers')
@@ -218,7 +218,7 @@ def forward(self:DenseFlow, x:Tensor, # (B,C,H,W) integers in 0..n_levels-1
             generator:torch.Generator=None) -> Latents: # source of all noise, or what `draw` returned
     "Latents and log-likelihood term of each image."
     c = self.config
-    check_images(x, (c.channels, c.height, c.width), c.n_levels)
+    x = check_images(x, (c.channels, c.height, c.width), c.n_levels)
     eps, *noise = generator if isinstance(generator, list) else self.draw(len(x), generator)
     v, ldj = self.dequantization(x, eps)
     z, _ = self.squeeze(self.shift(v)[0])
@@ -254,7 +254,8 @@ def in_precision(module:nn.Module, # any; whatever is neither parameter nor buff
                              'with model.cpu(), or ask for dtype=torch.float32 and accept some wrong pixels')
         return t.detach().to(dtype)
     twin = copy.copy(module)
-    parameters, buffers = ({name: convert(t) for name,t in kind.items()} for kind in (module._parameters, module._buffers))
+    def converted(tensors): return {name: convert(t) for name,t in tensors.items()}
+    parameters, buffers = converted(module._parameters), converted(module._buffers)
     parts = {name: part and in_precision(part, dtype) for name,part in module._modules.items()}
     twin.__dict__.update(_parameters=parameters, _buffers=buffers, _modules=parts, training=False)
     return twin

@@ -82,7 +82,8 @@ def state(self:EMA):
     return self.average.state_dict()
 
 @patch
-def load_state(self:EMA, state): self.loaded = state
+def load_state(self:EMA, state): # what `state` returned
+    self.loaded = state
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #15fbd257
 class Checkpoints(Callback):

@@ -7,7 +7,7 @@ __all__ = ['TRAINABLE', 'LOSSES', 'INITS', 'READ_EVERY', 'warmup_cosine', 'param
            'check_number', 'check_fits', 'leave', 'CollapseReport']
 
 # %% ../../nbs/5_training/05_learner.ipynb #5e1ae137
-import gc, math, time
+import gc, json, math, time
 from contextlib import nullcontext
 from pathlib import Path
 import torch
@@ -431,12 +431,27 @@ def state(self:Learner) -> dict:
     "All that a training remembers, besides the weights."
     callbacks = {type(c).__name__: c.state() for c in self.callbacks}
     self.read()
-    own = {name: getattr(self, name) for name in _remembered}
+    own = {name: getattr(self, name) for name in _remembered} | {'split': _split(self.dls)}
     return dict(own, optimizer=self.opt.state_dict(), callbacks={k: v for k,v in callbacks.items() if v is not None})
+
+def _split(dls):
+    "The names of the files in each part, if they were split by chance, as a text."
+    return json.dumps(getattr(dls, 'split', None))
+
+@patch
+def check_split(self:Learner, state:dict): # of the training
+    "Raise `ValueError` if the files are split otherwise than in that training: it would learn what it is tested on."
+    was, now = (json.loads(text) for text in (state.get('split', 'null'), _split(self.dls)))
+    if not (was and now) or was == now: return
+    names, had = ({name for part in split.values() for name in part} for split in (now, was))
+    raise ValueError(f'{self.dls.name}: is split otherwise than when this training began ({len(names - had)} files are '
+                     f'new, {len(had - names)} missing): make the loaders with that split, '
+                     "get_dls(folder, split=json.loads(load_training(checkpoint)[1]['split']))")
 
 @patch
 def load_state(self:Learner, weights:dict, state:dict): # what `load_training` returned
     "Take over weights and state of an earlier training."
+    self.check_split(state)
     self.model.load_state_dict(weights)
     for name in _remembered:
         if name != 'sums': setattr(self, name, state[name])
