@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
+from ..core.checks import as_path
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #14c247a5
 class OneLineParser(argparse.ArgumentParser):
@@ -100,7 +101,7 @@ def parse(parser, # `OneLineParser` with --config
 
 def _words_of(path, parser):
     "The entries of a JSON file as words of the command line."
-    try: said = dict(json.loads(Path(path).read_text()))
+    try: said = dict(json.loads(as_path(path).read_text()))
     except (OSError, ValueError, TypeError) as e: parser.error(f'--config {path}: not a readable JSON object ({e})')
     known = {action.dest for action in parser._actions if action.option_strings}
     if unknown := sorted(set(said) - known): parser.error(f'--config {path}: unknown options {", ".join(unknown)}')
@@ -145,6 +146,7 @@ def _meet(backend):
 def new_file(path:Path, # of a file that may be there
             ) -> Path: # of one that is not there, in a folder that is
     "The path, with -2, -3, … after its name if need be."
+    path = as_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     numbered = (path.with_stem(f'{path.stem}-{i}') for i in count(2))
     return next(p for p in chain([path], numbered) if not p.exists())

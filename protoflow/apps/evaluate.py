@@ -14,6 +14,7 @@ from torch import Tensor
 from protoflow.apps.command_line import (OneLineParser, choose_device, common_options, option, positive_float,
     positive_int, run_command)
 from .train import FirstBatches
+from ..core.checks import as_path
 from ..core.devices import evaluating
 from ..data.augment import AUGMENTATIONS, get_augment
 from ..data.datasets import get_dls
@@ -85,7 +86,7 @@ def prototype_scores(model:ProtoFlow, dl, # batches of images and labels
 def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or the name of a pretrained model
               ) -> tuple: # ProtoFlow in evaluation mode, folder that its scores go to
     "The model of a checkpoint, or of the final or else the best one in a run folder."
-    name, path = str(path), Path(path)
+    name, path = str(path), as_path(path)
     if not path.exists(): return _pretrained(name, path)
     for folder in [path, path/'final', path/'checkpoint', *_best_first(path/'checkpoints'), *_best_first(path)]:
         if not (folder/'model.safetensors').is_file(): continue
@@ -103,7 +104,7 @@ def _best_first(folder):
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16005
 def _pretrained(name, path):
     names = pretrained_names()
-    if name in names: return ProtoFlow.from_pretrained(name), Path(os.environ.get('LOG_DIR', 'runs'))/name
+    if name in names: return ProtoFlow.from_pretrained(name), as_path(os.environ.get('LOG_DIR', 'runs'))/name
     raise ValueError(f'{path}: there is no such file or folder, and no pretrained model of that name '
                      f'(there are: {", ".join(names)})')
 
@@ -121,7 +122,7 @@ def _released(path):
 def split_of(folder, # of a run, or where it would be
              ) -> dict: # options of `get_dls`; empty if there are no options of a run
     "What decided which images a run held out for validation."
-    path = Path(folder)/'options.json'
+    path = as_path(folder)/'options.json'
     said = json.loads(path.read_text()) if path.is_file() else {}
     split = dict(seed=said.get('seed'), valid_size=said.get('val_size'), interpolation=said.get('interpolation'))
     return {name: value for name,value in split.items() if value is not None}

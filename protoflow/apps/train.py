@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from .command_line import (OneLineParser, choose_device, common_options, natural_int, nonnegative_float,
     number, option, positive_float, positive_int, probability_float, restarts, run_command, share_float)
+from ..core.checks import as_path
 from ..data.augment import AUGMENTATIONS
 from ..data.datasets import get_dls
 from ..data.loaders import DataLoaders
@@ -183,7 +184,7 @@ def flow_in(folder, # a released DenseFlow's, or a checkpoint of ours
             height:int, width:int, # of the images, pixels; a released flow does not say them
            ) -> DenseFlow:
     "The flow of a released DenseFlow folder or of a checkpoint of ours."
-    if (Path(folder)/'args.pickle').is_file(): return load_denseflow(folder, height, width)
+    if (as_path(folder)/'args.pickle').is_file(): return load_denseflow(folder, height, width)
     model = load_model(folder)
     return model if isinstance(model, DenseFlow) else model.flow
 
@@ -239,7 +240,7 @@ class SaveOptions(Callback):
 def run_folder(args, dls) -> Path:
     "Where this run writes; a `ValueError` if another run is there already."
     name = args.extra or f'{Path(dls.name).name}-seed{args.seed}'
-    folder = Path(args.log_dir or os.environ.get('LOG_DIR', 'runs'))/name
+    folder = as_path(args.log_dir or os.environ.get('LOG_DIR', 'runs'))/name
     going_on = args.resume or args.sanity_check or restarts()
     taken = checkpoints(folder/'checkpoints') or (folder/'final').exists()
     if taken and not going_on:
@@ -290,7 +291,7 @@ def _newest(source):
 def resume(learner, args, folder): # folder: of the run
     "Take over what the run folder of a restarted process holds, or else what `--resume` names."
     own = restarts() > 0 and bool(checkpoints(folder/'checkpoints'))
-    source = folder if own or not args.resume else Path(args.resume)
+    source = folder if own or not args.resume else as_path(args.resume)
     checkpoint = _newest(source)
     if checkpoint is None and not args.resume: return
     if checkpoint is None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from fastcore.meta import delegates
 from filelock import FileLock
+from ..core.checks import as_path
 from .loaders import DataLoaders, hold_out
 from .digits import digits_dls
 from .shapes import SHAPE_CLASSES, draw_shapes
@@ -213,7 +214,7 @@ def find_dls(name, # one of `dataset_names()`, or the path of a folder of images
     own = {'digits': _digits, 'shapes': shapes_dls, 'objectnet': objectnet_dls}
     if name in own: return own[name]
     if name in SOURCES: return partial(named_dls, name)
-    if Path(name).expanduser().is_dir(): return partial(folder_dls, name)
+    if as_path(name).is_dir(): return partial(folder_dls, name)
     if len(Path(name).parts) > 1 or str(name)[:1] in '.~':
         raise ValueError(f'{name}: there is no such folder; expected one with a folder of images for each class, '
                          f'or a data set: {names}')

@@ -7,14 +7,13 @@ __all__ = ['INTERPOLATIONS', 'IMG_EXTENSIONS', 'fit_image', 'Files', 'Pictures',
            'folder_dls']
 
 # %% ../../nbs/2_data/06_folders.ipynb #4a388242
-from pathlib import Path
 import numpy as np
 import torch
 from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image, ImageOps
 from torch import Tensor
-from ..core.checks import check_choice, check_labels
+from ..core.checks import as_path, check_choice, check_labels
 from .augment import get_augment
 from .images import ImageData
 from .loaders import DataLoaders, ImageLoader, hold_out
@@ -44,7 +43,7 @@ class Files:
     def __len__(self): return len(self.paths)
     def __getitem__(self, i):
         try:
-            with Image.open(self.paths[i]) as img:
+            with Image.open(as_path(self.paths[i])) as img:
                 (W, H), b = img.size, self.border
                 if self.boxes is not None: return img.crop(tuple(map(min, self.boxes[i], (W-1, H-1, W, H))))
                 return img.crop((b, b, W-b, H-b)) if b else ImageOps.exif_transpose(img).copy()
@@ -165,7 +164,7 @@ def find_images(folder, # path of a folder with one folder for each class
                 classes:list=None, # expected names; default: those of the folders
                ) -> tuple: # `Files`, labels (N,), names of the classes
     "The images below each class folder, at any depth."
-    folder = Path(folder)
+    folder = as_path(folder)
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != '.' and p.name != '__MACOSX')
     if not names: raise ValueError(f'{folder} has no folders: expected one for each class, such as {folder}/cat/1.jpg')
     classes = classes or names
@@ -185,7 +184,7 @@ def folder_dls(path, # of a folder of images
                **kwargs, # options of `make_dls`
               ) -> DataLoaders:
     "Loaders of the images in a folder, with one folder for each class, or folders `train`, `valid`, `test` of such."
-    path = Path(path).expanduser()
+    path = as_path(path)
     if not path.is_dir():
         raise ValueError(f'{path} is not a folder: expected one that has a folder of images for each class')
     part = {p.name: p for p in path.iterdir() if p.is_dir()}

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-from ..core.checks import check_labels
+from ..core.checks import as_path, check_labels
 from ..core.devices import DeviceModule, evaluating
 from ..data.loaders import check_dls
 from ..flows.denseflow import DenseFlow, DenseFlowConfig, Latents
@@ -231,7 +231,7 @@ def _check_there(folder):
 def load_model(folder # of the checkpoint
               ): # ProtoFlow or DenseFlow, in evaluation mode, on the CPU
     "The model in a checkpoint folder."
-    folder = Path(folder)
+    folder = as_path(folder)
     recover(folder)
     _check_there(folder)
     if (folder/'checksums.json').is_file(): check_folder(folder)

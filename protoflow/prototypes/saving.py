@@ -9,12 +9,14 @@ __all__ = ['write_model', 'check_folder', 'write_atomically', 'recover', 'save_m
 import hashlib, json, os, shutil, tempfile
 from pathlib import Path
 from safetensors.torch import save_file
+from ..core.checks import as_path
 
 # %% ../../nbs/4_prototypes/05_saving.ipynb #c956b7bc
 def write_model(model, # ProtoFlow or DenseFlow
                 folder, # that is there
                 metrics:dict=None): # written beside it
     "Write the files of a model."
+    folder = as_path(folder)
     state = {k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
     (folder/'config.json').write_text(model.config.to_json())
     (folder/'metrics.json').write_text(json.dumps(metrics or {}, indent=2))
@@ -28,7 +30,7 @@ def _checksums(folder): # with files
 
 def check_folder(folder): # of a checkpoint
     "Raise a `ValueError` that names the file unless every file in `checksums.json` is there and as it was written."
-    listed = Path(folder)/'checksums.json'
+    listed = as_path(folder)/'checksums.json'
     try: expected = dict(json.loads(listed.read_text()))
     except (OSError, TypeError, ValueError) as e:
         raise ValueError(f'{listed}: cannot be read ({e}); expected a checkpoint folder as save_model writes it') from e
@@ -63,7 +65,7 @@ def _seal(folder):
 def write_atomically(folder, # final place
                      write): # function of a temporary folder that fills it
     "Fill a folder under a temporary name, then put it in place of the checkpoint that is there."
-    folder = Path(folder).resolve()
+    folder = as_path(folder).resolve()
     _check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover(folder)
@@ -83,7 +85,7 @@ def write_atomically(folder, # final place
 # %% ../../nbs/4_prototypes/05_saving.ipynb #5b1a0002
 def recover(folder): # of a checkpoint
     "Put back what `write_atomically` had moved aside if it was killed between its two renames."
-    folder = Path(folder)
+    folder = as_path(folder)
     aside = sorted(folder.parent.glob(f'.{folder.name}-old-*/was'), key=lambda p: p.stat().st_mtime)
     if aside and not folder.exists(): os.replace(aside[-1], folder)
 

@@ -8,11 +8,10 @@ __all__ = ['StopTraining', 'Callback', 'Progress', 'EMA', 'Checkpoints', 'JSONHi
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #27b948b8
 import json, os, shutil
-from pathlib import Path
 from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
-from ..core.checks import all_finite, nonfinite_layer
+from ..core.checks import all_finite, as_path, nonfinite_layer
 from .checkpoints import checkpoints, save_training
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #ea6071bb
@@ -73,7 +72,7 @@ class Checkpoints(Callback):
                  n_best:int=2, # kept for their score
                  best_by:str='valid_nll'): # entry of the history; lower is better
         if every is not None and every < 1: raise ValueError(f'every {every}: expected at least 1 step')
-        self.folder, self.every, self.n_best, self.best_by = Path(folder), every, n_best, best_by
+        self.folder, self.every, self.n_best, self.best_by = as_path(folder), every, n_best, best_by
         self.scores = {}
     def after_step(self, learner):
         if self.every and learner.n_steps%self.every == 0: self.save(learner)
@@ -104,7 +103,7 @@ def best(self:Checkpoints) -> list: # of names
 # %% ../../nbs/5_training/04_callbacks.ipynb #07c2c7e8
 class JSONHistory(Callback):
     "Writes the history to a file, one JSON object for each epoch."
-    def __init__(self, path): self.path = Path(path) # of the file
+    def __init__(self, path): self.path = as_path(path) # of the file
     def after_epoch(self, learner):
         if learner.rank > 0: return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +118,7 @@ class TensorBoard(Callback):
         try: from torch.utils.tensorboard import SummaryWriter
         except ImportError as e:
             raise ValueError("TensorBoard is not installed: pip install 'protoflow[tensorboard]'") from e
-        self.writer, self.folder = SummaryWriter, folder
+        self.writer, self.folder = SummaryWriter, as_path(folder)
     def before_fit(self, learner): self.writer = self.writer(self.folder) if learner.rank == 0 else None
     def after_epoch(self, learner):
         if self.writer is None: return

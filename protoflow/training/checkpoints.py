@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
+from ..core.checks import as_path
 from ..prototypes.protoflow import ProtoFlow
 from ..prototypes.saving import check_folder, write_atomically, write_model
 
@@ -48,7 +49,7 @@ def save_training(model:ProtoFlow, # to save
                  ) -> Path: # of this checkpoint
     "Write `folder/step-…`, a checkpoint to go on from. What `load_model` finds in it is `evaluated`."
     tree, tensors = to_files(state if evaluated is None else {**state, 'weights': dict(model.state_dict())})
-    path = Path(folder)/f'step-{step:08d}'
+    path = as_path(folder)/f'step-{step:08d}'
     def write(tmp):
         write_model(model if evaluated is None else evaluated, tmp, metrics)
         (tmp/'training.json').write_text(json.dumps(tree))
@@ -60,13 +61,15 @@ def save_training(model:ProtoFlow, # to save
 def checkpoints(folder # of all checkpoints of a training
                ) -> list: # of paths
     "The checkpoints in a folder, oldest first."
-    return sorted(Path(folder).glob('step-*')) if Path(folder).is_dir() else []
+    folder = as_path(folder)
+    found = [p for p in folder.glob('step-*') if p.name[5:].isdecimal() and p.is_dir()] if folder.is_dir() else []
+    return sorted(found, key=lambda p: int(p.name[5:]))
 
 # %% ../../nbs/5_training/03_checkpoints.ipynb #aa71fd63
 def load_training(path # of a checkpoint that `save_training` wrote
                  ) -> tuple[dict,dict]: # state dict of the model, state of the training
     "What a checkpoint holds, or a `ValueError` that names the file at fault and the checkpoint before it."
-    path = Path(path)
+    path = as_path(path)
     try:
         check_folder(path)
         if not (path/'training.json').is_file():

@@ -8,13 +8,12 @@ __all__ = ['TRAINABLE', 'LOSSES', 'INITS', 'warmup_cosine', 'parameter_groups', 
 
 # %% ../../nbs/5_training/05_learner.ipynb #5e1ae137
 import gc, math, time
-from pathlib import Path
 import torch
 import torch.distributed as dist
 from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from ..core.checks import check_choice
+from ..core.checks import as_path, check_choice
 from ..core.devices import evaluating, rank_and_world_size
 from ..core.figures import class_color, figure
 from ..core.noise import derived_seed, SharedNoise
@@ -408,7 +407,7 @@ def load_state(self:Learner, weights:dict, state:dict): # what `load_training` r
 def resume(self:Learner, folder # of the checkpoints of a training, or one of them
           ) -> Learner: # itself, ready for `fit`
     "Go on from the newest checkpoint, as if nothing had happened; without one, from the start."
-    folder = Path(folder)
+    folder = as_path(folder)
     found = [folder] if (folder/'training.json').is_file() else checkpoints(folder)
     if found: self.load_state(*load_training(found[-1]))
     return self
