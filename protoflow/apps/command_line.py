@@ -130,15 +130,18 @@ def restarts() -> int:
 def choose_device(args): # its `device` is set
     "The device of this process; several processes meet here."
     args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if 'WORLD_SIZE' not in os.environ: return check_device(args.device)
+    if os.environ.get('WORLD_SIZE', '1') in ('', '1'): return check_device(args.device)     # alone, whoever set it
     if args.device == 'cuda':
-        args.device = f'cuda:{os.environ["LOCAL_RANK"]}'
+        args.device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
         torch.cuda.set_device(args.device)
     if not dist.is_initialized(): _meet('nccl' if args.device.startswith('cuda') else 'gloo')
 
 def _meet(backend):
     "Found the group of processes, at an address of this start: a restart would find those of processes that died."
-    store, rank, world_size = next(rendezvous('env://'))
+    try: store, rank, world_size = next(rendezvous('env://'))
+    except ValueError as e:
+        raise ValueError(f'WORLD_SIZE is {os.environ["WORLD_SIZE"]} in the environment, so {os.environ["WORLD_SIZE"]} '
+                         f'processes should meet, but not how ({e}): start them with torchrun, or unset it') from e
     store = dist.PrefixStore(f'start-{restarts()}', store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
 

@@ -26,8 +26,8 @@ def train_digits(epochs:int=80, # passes over the training images
                  folder=None, # keeps a checkpoint of the newest epochs, from which this goes on; default: none are kept
                 ) -> Learner: # trained
     "A `tiny` ProtoFlow with three prototypes a class, trained on scikit-learn's digits."
-    torch.manual_seed(seed)
     dls = get_dls('digits', seed=seed)
+    torch.manual_seed(seed)
     model = ProtoFlow.for_data(dls, n_prototypes=3)
     callbacks = [EMA(0.99)]
     if folder: callbacks.append(Checkpoints(folder, n_best=0))

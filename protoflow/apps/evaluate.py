@@ -20,7 +20,7 @@ from ..data.augment import AUGMENTATIONS, get_augment
 from ..data.datasets import get_dls
 from ..prototypes.official import load_official
 from ..prototypes.protoflow import ProtoFlow, load_model, pretrained_names
-from ..training.checkpoints import checkpoints
+from ..training.checkpoints import checkpoints, nan_last
 from ..training.metrics import collect, scores
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #dfdfc0b0
@@ -88,18 +88,19 @@ def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or 
     "The model of a checkpoint, or of the final or else the best one in a run folder."
     name, path = str(path), as_path(path)
     if not path.exists(): return _pretrained(name, path)
+    place = Path(os.path.abspath(path))     # `.` has a name and a parent too
     for folder in [path, path/'final', path/'checkpoint', *_best_first(path/'checkpoints'), *_best_first(path)]:
         if not (folder/'model.safetensors').is_file(): continue
-        beside = path.parent.parent if path.parent.name == 'checkpoints' else path.parent       # of a single checkpoint
-        return load_model(folder), beside if folder == path else path
+        if folder == path: place = place.parent             # scores go beside a checkpoint, never into it
+        return load_model(folder), place.parent if place.name == 'checkpoints' else place
     return _released(path), path if path.is_dir() else path.parent
 
 def _best_first(folder):
     "The checkpoints of a training, those with the best validation first, and of equals the newest."
     def nll(path):
-        try: return json.loads((path/'metrics.json').read_text()).get('valid_nll', math.inf)
-        except (OSError, ValueError): return math.inf
-    return sorted(reversed(checkpoints(folder)), key=nll)
+        try: return json.loads((path/'metrics.json').read_text()).get('valid_nll')
+        except (OSError, ValueError): return math.nan
+    return sorted(reversed(checkpoints(folder)), key=lambda path: nan_last(nll(path)))
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16005
 def _pretrained(name, path):

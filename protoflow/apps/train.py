@@ -24,7 +24,7 @@ from ..prototypes.protoflow import ProtoFlow, ProtoFlowConfig, load_model
 from ..prototypes.saving import save_model
 from ..training.callbacks import Callback, Checkpoints, EMA, JSONHistory, TensorBoard
 from ..training.checkpoints import checkpoints, load_training
-from ..training.learner import Learner, LOSSES, TRAINABLE, leave
+from ..training.learner import Learner, LOSSES, TRAINABLE, check_classes, leave
 from ..training.metrics import evaluate
 
 # %% ../../nbs/7_apps/05_train.ipynb #41d16b2d
@@ -272,7 +272,7 @@ _free = set('resume extra log_dir device num_workers debug no_restore_optimizer 
 
 def _changed(args, checkpoint):
     "In words, which options are others than those of the run in whose folder the checkpoint is."
-    files = (folder/'options.json' for folder in checkpoint.parents[:2])
+    files = (folder/'options.json' for folder in checkpoint.absolute().parents[:2])
     path = next(filter(Path.is_file, files), None)
     if path is None: return ''
     was = json.loads(path.read_text())
@@ -285,7 +285,7 @@ def _newest(source):
     "The checkpoint that a path names, or the newest in a run folder; None if there is none."
     if (source/'checkpoints').is_dir(): source = source/'checkpoints'
     if (source/'model.safetensors').is_file(): return source
-    return max(checkpoints(source), default=None)
+    return next(reversed(checkpoints(source)), None)
 
 # %% ../../nbs/7_apps/05_train.ipynb #ecb99071
 def resume(learner, args, folder): # folder: of the run
@@ -300,6 +300,9 @@ def resume(learner, args, folder): # folder: of the run
     weights_only = args.no_restore_optimizer and not own
     state = None if weights_only else load_training(checkpoint)
     changed = _changed(args, checkpoint)
+    known = json.loads((checkpoint/'config.json').read_text()).get('classes', [])
+    remedy = f'for other classes start from its flow, --flow_ckpt {checkpoint}'
+    check_classes(known, learner.model.config.classes, remedy)
     try:
         if weights_only: learner.model.load_state_dict(load_model(checkpoint).state_dict())
         else: learner.load_state(*state)

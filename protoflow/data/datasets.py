@@ -16,6 +16,7 @@ import torch
 from fastcore.meta import delegates
 from filelock import FileLock
 from ..core.checks import as_path
+from ..core.noise import check_seed
 from .loaders import DataLoaders, hold_out
 from .digits import digits_dls
 from .shapes import SHAPE_CLASSES, draw_shapes
@@ -225,8 +226,7 @@ def get_dls(name:str, # name of a data set, or the path of a folder of images
             **kwargs, # options of that data set: `bs`, `valid_size`, `seed`, …
            ) -> DataLoaders:
     "The loaders of the data set of that name."
-    for option,least in (('bs', 1), ('seed', 0)):
-        value = kwargs.get(option, least)
-        if type(value) is not int or value < least:
-            raise ValueError(f'{option} {value!r}: expected a whole number from {least}')
+    bs = kwargs.get('bs', 1)
+    if type(bs) is not int or bs < 1: raise ValueError(f'bs {bs!r}: expected a whole number from 1')
+    check_seed(kwargs.get('seed', 0))
     return find_dls(name)(**kwargs)

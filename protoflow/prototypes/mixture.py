@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn, Tensor
 from ..core.checks import check_choice, check_labels
 from ..core.devices import DeviceModule
-from ..core.noise import draw_normal
+from ..core.noise import draw_normal, draw_uniform
 from .densities import diagonal_log_normal, full_log_normal, precise
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #eac1571b
@@ -34,7 +34,7 @@ class Mixture(DeviceModule):
         self.check(n_classes, n_prototypes)
         Y, K, D = n_classes, n_prototypes, self.n_latent
         P = self.latent_shape[0] if covariance == 'channel' else D
-        self.loc = nn.Parameter(torch.randn(Y, K, P, generator=generator))
+        self.loc = nn.Parameter(draw_normal((Y, K, P), torch.empty(0), generator))
         self.log_scale = nn.Parameter(torch.zeros(Y, K, 1 if covariance == 'isotropic' else P))
         self.lower = nn.Parameter(torch.zeros(Y, K, D, D)) if covariance == 'full' else None
         self.mix_logits = nn.Parameter(torch.zeros(Y, K))
@@ -129,17 +129,21 @@ def log_normal(self:Mixture, z:Tensor # (B,...) with D values an example
     with torch.autocast(z.device.type, enabled=False):
         loc, log_scale = self.loc.flatten(0, 1), self.log_scale.flatten(0, 1)                               # (Y·K,P)
         z = z.reshape(len(z), loc.shape[1], self.n_latent//loc.shape[1]).to(precise(z.device))              # (B,P,Q)
+        most = 1e-10*torch.finfo(z.dtype).max**0.5      # what can be squared
+        z = z.clamp(-most, most)
         if self.covariance == 'full': out = full_log_normal(z[...,0], loc, log_scale, self.lower.flatten(0, 1))
         else: out = diagonal_log_normal(z, loc, log_scale.expand_as(loc), fast)
         return out.unflatten(1, self.active.shape)
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #71776e27
+def _precision(mixture, z): return torch.promote_types(torch.promote_types(z.dtype, mixture.loc.dtype), torch.float32)
+
 @patch
 def component_log_prob(self:Mixture, z:Tensor # (B,...) with D values an example
                       ) -> Tensor: # (B,Y,K) nats
     "Log weight plus log density of each prototype; in float32 or better, also under autocast."
-    dtype = torch.promote_types(torch.promote_types(z.dtype, self.loc.dtype), torch.float32)
-    lp = self.log_normal(z)
+    dtype = _precision(self, z)
+    lp = self.log_normal(z).clamp_min(torch.finfo(dtype).min/2)     # finite, however far away
     return (lp + self.log_weights.to(lp.dtype)).to(dtype)
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #f456296f
@@ -160,7 +164,9 @@ def class_log_prob(self:Mixture, z:Tensor # (B,...)
 def responsibilities(self:Mixture, z:Tensor # (B,...)
                     ) -> Tensor: # (B,Y,K), sums to 1 over the prototypes of a class
     "Share of each prototype in its class's density at `z`."
-    return self.component_log_prob(z).softmax(-1)
+    lp = self.log_normal(z)
+    lp = lp.clamp_min(torch.finfo(lp.dtype).min/2) + self.log_weights.to(lp.dtype)
+    return lp.softmax(-1).to(_precision(self, z))
 
 @patch
 def log_prob(self:Mixture, z:Tensor, # (B,...)
@@ -230,21 +236,15 @@ def deactivate(self:Mixture, mask:Tensor # (Y,K), True: prune
     return self
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #88eea2c1
-def _uniform(shape, like, generator, shared=False):
-    "Uniform numbers from a generator or `SharedNoise`; shared: not of images, so the same in every process."
-    if hasattr(generator, 'draw_uniform'): return generator.draw_uniform(shape, like, shared)
-    device = like.device if generator is None else generator.device
-    return torch.rand(shape, generator=generator, device=device).to(like.device)
-
 @patch
 def forward(self:Mixture, z:Tensor, # (B,...)
             generator:torch.Generator=None) -> Tensor: # (B,Y,K) nats
     "`component_log_prob`, in training with dropout."
     p, q = (self.prototype_dropout, self.latent_dropout) if self.training else (0., 0.)
-    if q: z = z*(_uniform(z.shape, z, generator) >= q)/(1-q)
+    if q: z = z*(draw_uniform(z.shape, z, generator) >= q)/(1-q)
     lp = self.component_log_prob(z)
     if not p: return lp
-    u = _uniform(self.active.shape, lp, generator, shared=True).masked_fill(~self.active, -1.)
+    u = draw_uniform(self.active.shape, lp, generator, shared=True).masked_fill(~self.active, -1.)
     keep = (u >= p) | (u == u.amax(-1, keepdim=True))
     return torch.where(keep, lp - math.log(1-p), torch.finfo(lp.dtype).min)
 
@@ -280,7 +280,7 @@ def _noise(shape, like, truncation, generator):
     if truncation is None: return draw_normal(shape, like, generator)
     if not truncation > 0:
         raise ValueError(f'truncation {truncation}: expected a positive number of standard deviations')
-    u = 2*_uniform(shape, like, generator) - 1
+    u = 2*draw_uniform(shape, like, generator) - 1
     eps = math.sqrt(2)*torch.erfinv(u*math.erf(truncation/math.sqrt(2)))
     return eps.clamp(-truncation, truncation).to(like.dtype)
 

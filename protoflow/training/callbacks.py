@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 from ..core.checks import all_finite, as_path, nonfinite_layer
-from .checkpoints import checkpoints, save_training
+from .checkpoints import checkpoints, nan_last, save_training
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #ea6071bb
 class StopTraining(Exception):
@@ -29,6 +29,11 @@ class Callback:
     def after_fit(self, learner): "At the end, also of a training that was stopped."
     def state(self): return None        # to be kept in a checkpoint
     def load_state(self, state): pass   # what `state` returned
+
+def _score(learner, name):
+    "The entry of that name in the history's last epoch."
+    if name in learner.history[-1]: return learner.history[-1][name]
+    raise ValueError(f'{name}: the history has no such entry; expected one of {", ".join(learner.history[-1])}')
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #7308e38d
 class Progress(Callback):
@@ -77,7 +82,7 @@ class Checkpoints(Callback):
     def after_step(self, learner):
         if self.every and learner.n_steps%self.every == 0: self.save(learner)
     def after_epoch(self, learner):
-        self.scores[f'step-{learner.n_steps:08d}'] = learner.history[-1][self.best_by]
+        self.scores[f'step-{learner.n_steps:08d}'] = _score(learner, self.best_by)
         self.save(learner)
     def state(self): return self.scores
     def load_state(self, state): self.scores = state
@@ -98,7 +103,7 @@ def save(self:Checkpoints, learner):
 def best(self:Checkpoints) -> list: # of names
     "The checkpoints that have a score, best first."
     there = {p.name for p in checkpoints(self.folder)}
-    return sorted(there & self.scores.keys(), key=self.scores.get)[:self.n_best]
+    return sorted(sorted(there & self.scores.keys()), key=lambda name: nan_last(self.scores[name]))[:self.n_best]
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #07c2c7e8
 class JSONHistory(Callback):
@@ -131,17 +136,20 @@ class TensorBoard(Callback):
 # %% ../../nbs/5_training/04_callbacks.ipynb #9598672e
 class FiniteGuard(Callback):
     "Ends a training after `patience` steps in a row that are not finite, and says which layer is to blame."
-    def __init__(self, patience:int=3): # steps
+    def __init__(self, patience:int=3): # steps; an epoch without a finite one is too many in any case
         self.patience, self.n = patience, 0
     def after_step(self, learner): self.n = 0
     def on_nonfinite(self, learner):
         self.n += 1
-        if self.n < self.patience: return
-        model = learner.model
+        if self.n >= self.patience: self._fail(learner)
+    def after_epoch(self, learner):
+        if 'train_loss' not in learner.history[-1]: self._fail(learner)
+    def _fail(self, learner):
+        model, n = learner.model, f'{self.n} steps in a row were' if self.n > 1 else '1 step was'
         gradients = [name for name,p in model.named_parameters() if p.grad is not None and not all_finite(p.grad)]
         gradient = f'{gradients[0]} (gradient)' if gradients else 'the loss'
-        raise FloatingPointError(f'{self.n} steps in a row were not finite, at step {learner.n_steps} beginning with '
-                                 f'{nonfinite_layer(model, *learner.inputs) or gradient}: '
+        layer = learner.inputs and nonfinite_layer(model, *learner.inputs)
+        raise FloatingPointError(f'{n} not finite, at step {learner.n_steps} beginning with {layer or gradient}: '
                                  'try a lower learning rate, a longer warm-up or stronger clipping')
     def state(self): return self.n
     def load_state(self, state): self.n = state
@@ -154,7 +162,8 @@ class EarlyStop(Callback):
         if patience < 1: raise ValueError(f'patience {patience}: expected at least 1 epoch')
         self.patience, self.by = patience, by
     def after_epoch(self, learner):
-        values = [h[self.by] for h in learner.history]
+        _score(learner, self.by)
+        values = [nan_last(h.get(self.by)) for h in learner.history]
         since_best = len(values) - 1 - values.index(min(values))
         if since_best >= self.patience: raise StopTraining(f'{self.by} has not improved for {self.patience} epochs')
 
