@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
+from ..core.checks import as_path
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #14c247a5
 class OneLineParser(argparse.ArgumentParser):
@@ -100,7 +101,7 @@ def parse(parser, # `OneLineParser` with --config
 
 def _words_of(path, parser):
     "The entries of a JSON file as words of the command line."
-    try: said = dict(json.loads(Path(path).read_text()))
+    try: said = dict(json.loads(as_path(path).read_text()))
     except (OSError, ValueError, TypeError) as e: parser.error(f'--config {path}: not a readable JSON object ({e})')
     known = {action.dest for action in parser._actions if action.option_strings}
     if unknown := sorted(set(said) - known): parser.error(f'--config {path}: unknown options {", ".join(unknown)}')
@@ -129,15 +130,18 @@ def restarts() -> int:
 def choose_device(args): # its `device` is set
     "The device of this process; several processes meet here."
     args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if 'WORLD_SIZE' not in os.environ: return check_device(args.device)
+    if os.environ.get('WORLD_SIZE', '1') in ('', '1'): return check_device(args.device)     # alone, whoever set it
     if args.device == 'cuda':
-        args.device = f'cuda:{os.environ["LOCAL_RANK"]}'
+        args.device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
         torch.cuda.set_device(args.device)
     if not dist.is_initialized(): _meet('nccl' if args.device.startswith('cuda') else 'gloo')
 
 def _meet(backend):
     "Found the group of processes, at an address of this start: a restart would find those of processes that died."
-    store, rank, world_size = next(rendezvous('env://'))
+    try: store, rank, world_size = next(rendezvous('env://'))
+    except ValueError as e:
+        raise ValueError(f'WORLD_SIZE is {os.environ["WORLD_SIZE"]} in the environment, so {os.environ["WORLD_SIZE"]} '
+                         f'processes should meet, but not how ({e}): start them with torchrun, or unset it') from e
     store = dist.PrefixStore(f'start-{restarts()}', store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
 
@@ -145,6 +149,7 @@ def _meet(backend):
 def new_file(path:Path, # of a file that may be there
             ) -> Path: # of one that is not there, in a folder that is
     "The path, with -2, -3, … after its name if need be."
+    path = as_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     numbered = (path.with_stem(f'{path.stem}-{i}') for i in count(2))
     return next(p for p in chain([path], numbered) if not p.exists())

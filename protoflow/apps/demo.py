@@ -7,9 +7,9 @@ __all__ = ['FIGURES', 'train_digits', 'final_metrics', 'demo_sections', 'write_d
 
 # %% ../../nbs/7_apps/10_demo.ipynb #08cd4dd0
 import json, shutil, sys
-from pathlib import Path
 import torch
 from fastcore.script import call_parse
+from ..core.checks import as_path
 from ..data.datasets import get_dls
 from ..prototypes.saving import save_model
 from ..prototypes.protoflow import ProtoFlow
@@ -26,8 +26,8 @@ def train_digits(epochs:int=80, # passes over the training images
                  folder=None, # keeps a checkpoint of the newest epochs, from which this goes on; default: none are kept
                 ) -> Learner: # trained
     "A `tiny` ProtoFlow with three prototypes a class, trained on scikit-learn's digits."
-    torch.manual_seed(seed)
     dls = get_dls('digits', seed=seed)
+    torch.manual_seed(seed)
     model = ProtoFlow.for_data(dls, n_prototypes=3)
     callbacks = [EMA(0.99)]
     if folder: callbacks.append(Checkpoints(folder, n_best=0))
@@ -66,7 +66,7 @@ def write_demo(learner:Learner, # trained
                seed:int=0, # of the noise
               ) -> dict: # metrics
     "Write checkpoint, metrics, figures and report."
-    out = Path(out)
+    out = as_path(out)
     metrics, bs = final_metrics(learner, seed), learner.dls.test.sampler.batch_size
     m = gather(learner.model, learner.dls, n_samples=8, seed=seed, bs=bs)       # the draws that the metrics are from
     sections = demo_sections(m, learner)
@@ -95,7 +95,7 @@ def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and repo
     "Train a small ProtoFlow on scikit-learn's digits, evaluate and explain it."
     import matplotlib
     matplotlib.use('agg')
-    unfinished = Path(out)/'unfinished'
+    unfinished = as_path(out)/'unfinished'
     try: learner = train_digits(epochs, seed, folder=unfinished/f'{epochs}-epochs-seed-{seed}')
     except KeyboardInterrupt:
         go_on = f'the same command goes on after the last whole epoch, or delete {unfinished} to begin anew'
@@ -106,7 +106,7 @@ def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and repo
         raise SystemExit(2)
     metrics = write_demo(learner, out, seed)
     shutil.rmtree(unfinished)
-    _print_demo(metrics, Path(out))
+    _print_demo(metrics, as_path(out))
 
 # %% ../../nbs/7_apps/10_demo.ipynb #e78bf968
 def _print_demo(metrics, out):

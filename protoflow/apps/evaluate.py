@@ -14,13 +14,14 @@ from torch import Tensor
 from protoflow.apps.command_line import (OneLineParser, choose_device, common_options, option, positive_float,
     positive_int, run_command)
 from .train import FirstBatches
+from ..core.checks import as_path
 from ..core.devices import evaluating
 from ..data.augment import AUGMENTATIONS, get_augment
 from ..data.datasets import get_dls
 from ..data.folders import stored_split
 from ..prototypes.official import load_official
 from ..prototypes.protoflow import ProtoFlow, load_model, pretrained_names
-from ..training.checkpoints import checkpoints
+from ..training.checkpoints import checkpoints, nan_last
 from ..training.metrics import collect, scores
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #dfdfc0b0
@@ -86,25 +87,26 @@ def prototype_scores(model:ProtoFlow, dl, # batches of images and labels
 def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or the name of a pretrained model
               ) -> tuple: # ProtoFlow in evaluation mode, folder that its scores go to
     "The model of a checkpoint, or of the final or else the best one in a run folder."
-    name, path = str(path), Path(path)
+    name, path = str(path), as_path(path)
     if not path.exists(): return _pretrained(name, path)
+    place = Path(os.path.abspath(path))     # `.` has a name and a parent too
     for folder in [path, path/'final', path/'checkpoint', *_best_first(path/'checkpoints'), *_best_first(path)]:
         if not (folder/'model.safetensors').is_file(): continue
-        beside = path.parent.parent if path.parent.name == 'checkpoints' else path.parent       # of a single checkpoint
-        return load_model(folder), beside if folder == path else path
+        if folder == path: place = place.parent             # scores go beside a checkpoint, never into it
+        return load_model(folder), place.parent if place.name == 'checkpoints' else place
     return _released(path), path if path.is_dir() else path.parent
 
 def _best_first(folder):
     "The checkpoints of a training, those with the best validation first, and of equals the newest."
     def nll(path):
-        try: return json.loads((path/'metrics.json').read_text()).get('valid_nll', math.inf)
-        except (OSError, ValueError): return math.inf
-    return sorted(reversed(checkpoints(folder)), key=nll)
+        try: return json.loads((path/'metrics.json').read_text()).get('valid_nll')
+        except (OSError, ValueError): return math.nan
+    return sorted(reversed(checkpoints(folder)), key=lambda path: nan_last(nll(path)))
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16005
 def _pretrained(name, path):
     names = pretrained_names()
-    if name in names: return ProtoFlow.from_pretrained(name), Path(os.environ.get('LOG_DIR', 'runs'))/name
+    if name in names: return ProtoFlow.from_pretrained(name), as_path(os.environ.get('LOG_DIR', 'runs'))/name
     raise ValueError(f'{path}: there is no such file or folder, and no pretrained model of that name '
                      f'(there are: {", ".join(names)})')
 
@@ -122,7 +124,7 @@ def _released(path):
 def split_of(folder, # of a run, or where it would be
              ) -> dict: # options of `get_dls`; empty if there are no options of a run
     "What decided which images a run held out for validation, and how it prepared them."
-    path = Path(folder)/'options.json'
+    path = as_path(folder)/'options.json'
     said = json.loads(path.read_text()) if path.is_file() else {}
     names = dict(seed='seed', valid_size='val_size', interpolation='interpolation', background='background')
     return {option: said[name] for option,name in names.items() if said.get(name) is not None}

@@ -19,6 +19,7 @@ from .explorers import as_model_image
 from .pages import png_bytes
 from .report import report
 from .samples import class_numbers
+from ..core.checks import as_path
 from ..data.folders import Files, IMG_EXTENSIONS
 from ..interpretation.explanations import DETAIL, Explanation, percent, explain_data, show_explanation
 from ..prototypes.protoflow import ProtoFlow
@@ -45,7 +46,7 @@ def find_image(said:str, # path of a file, or 'test:12'
                background:str='white', # colour behind what is transparent in a file
               ) -> tuple: # (C,H,W) integers, class or None
     "An image file, or image 12 of the test set, counted from 0."
-    path, number = Path(said), re.fullmatch(r'test:(\d+)', said)
+    path, number = as_path(said), re.fullmatch(r'test:(\d+)', said)
     if path.is_dir(): raise ValueError(f'{said}: is a folder; name image files, such as {said}/*.png')
     if path.is_file(): return read_image(said, model, invert, background), None
     if not number:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 from torch import Tensor
+from ..core.checks import as_path
 from ..data.images import ImageData
 from ..data.loaders import ImageLoader, check_dls
 from ..prototypes.pruning import plot_pruning_scores
@@ -271,6 +272,7 @@ def report(model, # ProtoFlow
                    n_params=sum(p.numel() for p in model.parameters()))
     page = report_page(m, dls, metrics, [section(name, m) for name in parts or PARTS])
     if out is None: return page
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(out).write_text(page, encoding='utf-8')
-    return Path(out)
+    out = as_path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding='utf-8')
+    return out

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from .command_line import (OneLineParser, choose_device, common_options, natural_int, nonnegative_float,
     number, option, positive_float, positive_int, probability_float, restarts, run_command, share_float)
+from ..core.checks import as_path
 from ..data.augment import AUGMENTATIONS
 from ..data.datasets import get_dls
 from ..data.folders import stored_split
@@ -24,7 +25,7 @@ from ..prototypes.protoflow import ProtoFlow, ProtoFlowConfig, load_model
 from ..prototypes.saving import save_model
 from ..training.callbacks import Callback, Checkpoints, EMA, JSONHistory, TensorBoard
 from ..training.checkpoints import checkpoints, load_training
-from ..training.learner import Learner, LOSSES, TRAINABLE, leave
+from ..training.learner import Learner, LOSSES, TRAINABLE, check_classes, leave
 from ..training.metrics import evaluate
 
 # %% ../../nbs/7_apps/05_train.ipynb #41d16b2d
@@ -193,7 +194,7 @@ def flow_in(folder, # a released DenseFlow's, or a checkpoint of ours
             height:int, width:int, # of the images, pixels; a released flow does not say them
            ) -> DenseFlow:
     "The flow of a released DenseFlow folder or of a checkpoint of ours."
-    if (Path(folder)/'args.pickle').is_file(): return load_denseflow(folder, height, width)
+    if (as_path(folder)/'args.pickle').is_file(): return load_denseflow(folder, height, width)
     model = load_model(folder)
     return model if isinstance(model, DenseFlow) else model.flow
 
@@ -252,7 +253,7 @@ class SaveOptions(Callback):
 def run_folder(args, dls) -> Path:
     "Where this run writes; a `ValueError` if another run is there already."
     name = args.extra or f'{Path(dls.name).name}-seed{args.seed}'
-    folder = Path(args.log_dir or os.environ.get('LOG_DIR', 'runs'))/name
+    folder = as_path(args.log_dir or os.environ.get('LOG_DIR', 'runs'))/name
     going_on = args.resume or args.sanity_check or restarts()
     taken = checkpoints(folder/'checkpoints') or (folder/'final').exists()
     if taken and not going_on:
@@ -284,7 +285,7 @@ _free = set('resume extra log_dir device num_workers debug no_restore_optimizer 
 
 def _changed(args, checkpoint):
     "In words, which options are others than those of the run in whose folder the checkpoint is."
-    files = (folder/'options.json' for folder in checkpoint.parents[:2])
+    files = (folder/'options.json' for folder in checkpoint.absolute().parents[:2])
     path = next(filter(Path.is_file, files), None)
     if path is None: return ''
     was = json.loads(path.read_text())
@@ -297,13 +298,13 @@ def _newest(source):
     "The checkpoint that a path names, or the newest in a run folder; None if there is none."
     if (source/'checkpoints').is_dir(): source = source/'checkpoints'
     if (source/'model.safetensors').is_file(): return source
-    return max(checkpoints(source), default=None)
+    return next(reversed(checkpoints(source)), None)
 
 # %% ../../nbs/7_apps/05_train.ipynb #ecb99071
 def resume(learner, args, folder): # folder: of the run
     "Take over what the run folder of a restarted process holds, or else what `--resume` names."
     own = restarts() > 0 and bool(checkpoints(folder/'checkpoints'))
-    source = folder if own or not args.resume else Path(args.resume)
+    source = folder if own or not args.resume else as_path(args.resume)
     checkpoint = _newest(source)
     if checkpoint is None and not args.resume: return
     if checkpoint is None:
@@ -313,6 +314,9 @@ def resume(learner, args, folder): # folder: of the run
     state = None if weights_only else load_training(checkpoint)
     changed = _changed(args, checkpoint)
     if state: learner.check_split(state[1])
+    known = json.loads((checkpoint/'config.json').read_text()).get('classes', [])
+    remedy = f'for other classes start from its flow, --flow_ckpt {checkpoint}'
+    check_classes(known, learner.model.config.classes, remedy)
     try:
         if weights_only: learner.model.load_state_dict(load_model(checkpoint).state_dict())
         else: learner.load_state(*state)

@@ -62,7 +62,8 @@ def show_image(ax, # matplotlib axes
                size:int=9, # font size of the title
               ):
     "Draw one image on `ax`, without ticks."
-    ax.imshow(to_display(x, n_levels), vmin=0, vmax=1, cmap='gray', interpolation='nearest')
+    ax.imshow(to_display(x, n_levels), vmin=0, vmax=1, cmap='gray', interpolation='nearest',
+              origin='upper', aspect='equal')     # whatever matplotlib is set to
     ax.set(xticks=[], yticks=[])
     framed = bright_rim(x, n_levels)
     for spine in ax.spines.values(): spine.set(visible=framed, color='0.75', lw=0.5)

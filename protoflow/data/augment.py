@@ -45,7 +45,7 @@ def random_maps(n:int, # maps
     like = torch.empty(0, device=device)
     def draw(k, most): return most*(2*draw_uniform((n,k), like, generator) - 1)
     turn, lean = draw(1, math.radians(degrees))[:,0], draw(1, shear)[:,0]
-    scales, t = draw(2, zoom).exp(), draw(2, torch.tensor(shift, device=device))
+    scales, t = draw(2, zoom).exp(), draw(2, torch.tensor(shift, device=device, dtype=torch.float32))
     cos, sin = turn.cos(), turn.sin()
     A = torch.stack([cos, lean*cos - sin, sin, lean*sin + cos], 1).view(n, 2, 2)*scales[:,None]
     return torch.cat([A, t[:,:,None]], 2)
@@ -60,7 +60,7 @@ def random_affine(x:Tensor, # (B,C,H,W) integers
     if not 0 <= share <= 1: raise ValueError(f'share {share}: expected a number in 0..1')
     maps = random_maps(len(x), generator=generator, device=x.device, **most)
     moves = draw_uniform((len(x),), x, generator) < share
-    return warp(x, torch.where(moves[:,None,None], maps, torch.eye(2, 3, device=x.device)))
+    return warp(x, torch.where(moves[:,None,None], maps, torch.eye(2, 3).to(maps)))
 
 # %% ../../nbs/2_data/03_augment.ipynb #b18693fe
 def _uniform(n, low, high, g):
@@ -69,7 +69,7 @@ def _uniform(n, low, high, g):
 
 def _matrix(n, entries):
     "(n,3,3): the identity with `entries`, {(row, column): (n,)}, put in."
-    m = torch.eye(3).repeat(n, 1, 1)
+    m = torch.eye(3, dtype=torch.float32).repeat(n, 1, 1)
     for (i,j),v in entries.items(): m[:,i,j] = v
     return m
 
@@ -86,7 +86,7 @@ def _shifts(n, W, H, g):
 # %% ../../nbs/2_data/03_augment.ipynb #396bd5a9
 def _turns(n, W, H, g):
     "Turned by up to 15°, slanted by up to 10°, moved by up to 4% of the size."
-    m = torch.eye(3).repeat(n, 1, 1)
+    m = torch.eye(3, dtype=torch.float32).repeat(n, 1, 1)
     m[:,:2] = random_maps(n, 15., 0., math.tan(math.radians(10)), (0.04*W, 0.04*H), g)
     return m
 

@@ -12,6 +12,7 @@ import torch
 from fastcore.basics import patch
 from fastcore.meta import delegates
 from torch import Tensor
+from ..core.checks import as_path
 from .folders import Files, make_dls
 from .loaders import DataLoaders
 
@@ -19,7 +20,7 @@ from .loaders import DataLoaders
 def data_root(root=None, # folder of the data sets; default: DATASET_ROOT in the environment, else one in ~/.cache
              ) -> Path:
     "The folder that the data sets lie in, or are downloaded to."
-    return Path(root or os.environ.get('DATASET_ROOT') or '~/.cache/protoflow/data').expanduser()
+    return as_path(root or os.environ.get('DATASET_ROOT') or '~/.cache/protoflow/data')
 
 # %% ../../nbs/2_data/07_cub_objectnet.ipynb #482ea25f
 class CUB200:
@@ -30,7 +31,7 @@ class CUB200:
                  train:bool=True, # training or test images?
                  download:bool=False): # fetch the archive (1.1 GB) if the folder is not there?
         from torchvision.datasets.utils import download_and_extract_archive
-        self.folder = Path(root)/'CUB_200_2011'
+        self.folder = as_path(root)/'CUB_200_2011'
         if download and not self.folder.exists(): download_and_extract_archive(self.url, str(root), md5=self.md5)
         lists = 'images', 'image_class_labels', 'train_test_split', 'bounding_boxes', 'classes'
         paths, labels, split, boxes, names = map(self.table, lists)
@@ -62,7 +63,7 @@ class ObjectNet:
     "Files and labels of ObjectNet's images whose class ImageNet has too, and what ImageNet calls them."
     address = 'https://objectnet.dev/download.html'
     def __init__(self, root): # folder that holds objectnet-1.0
-        folder = Path(root)/'objectnet-1.0'
+        folder = as_path(root)/'objectnet-1.0'
         lists = [folder/'mappings'/f'{n}.json' for n in ('folder_to_objectnet_label', 'objectnet_to_imagenet_1k')]
         if not all(f.exists() for f in lists):
             raise ValueError(f'objectnet is not in {root}: read the licence and get objectnet-1.0.zip from '

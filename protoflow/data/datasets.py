@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from fastcore.meta import delegates
 from filelock import FileLock
+from ..core.checks import as_path
+from ..core.noise import check_seed
 from .loaders import DataLoaders, hold_out
 from .digits import digits_dls
 from .shapes import SHAPE_CLASSES, draw_shapes
@@ -217,7 +219,7 @@ def find_dls(name, # one of `dataset_names()`, or the path of a folder of images
     own = {'digits': _digits, 'shapes': shapes_dls, 'objectnet': objectnet_dls}
     if name in own: return own[name]
     if name in SOURCES: return partial(named_dls, name)
-    if Path(name).expanduser().is_dir(): return partial(folder_dls, name)
+    if as_path(name).is_dir(): return partial(folder_dls, name)
     if len(Path(name).parts) > 1 or str(name)[:1] in '.~':
         raise ValueError(f'{name}: there is no such folder; expected one with a folder of images for each class, '
                          f'or a data set: {names}')
@@ -228,8 +230,9 @@ def get_dls(name:str, # name of a data set, or the path of a folder of images
             **kwargs, # options of that data set: `bs`, `valid_size`, `seed`, …
            ) -> DataLoaders:
     "The loaders of the data set of that name."
-    for option,least in (('bs', 1), ('seed', 0), ('n_views', 1), ('num_workers', 0)):
+    for option,least in (('bs', 1), ('n_views', 1), ('num_workers', 0)):
         value = kwargs.get(option, least)
         if type(value) is not int or value < least:
             raise ValueError(f'{option} {value!r}: expected a whole number from {least}')
+    check_seed(kwargs.get('seed', 0))
     return find_dls(name)(**kwargs)

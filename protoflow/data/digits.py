@@ -8,6 +8,7 @@ __all__ = ['digits_dls']
 # %% ../../nbs/2_data/04_digits.ipynb #b4c00003
 import numpy as np
 import torch
+from ..core.noise import check_seed
 from .augment import random_affine
 from .images import ImageData
 from .loaders import DataLoaders, ImageLoader
@@ -20,6 +21,7 @@ def digits_dls(bs:int=64, # batch size
     "scikit-learn's digits; the test set is the same for every seed."
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
+    check_seed(seed)
     d = load_digits()
     x, y = d.images.astype(np.uint8), d.target
     x, x_test, y, y_test = train_test_split(x, y, test_size=0.25, stratify=y, random_state=0)

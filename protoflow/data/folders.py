@@ -17,7 +17,7 @@ from fastcore.meta import delegates
 from PIL import Image, ImageColor
 from torch import Tensor
 from torch.utils.data import get_worker_info
-from ..core.checks import check_choice, check_images, check_labels
+from ..core.checks import as_path, check_choice, check_images, check_labels
 from .augment import get_augment
 from .images import ImageData
 from .loaders import DataLoaders, ImageLoader, hold_out
@@ -90,7 +90,7 @@ class Files:
         "Only some of these files."
         return Files(*([a[j] for j in i.tolist()] if a else a for a in (self.paths, self.boxes)), self.border)
     def __getitem__(self, i):
-        try: img = open_image(self.paths[i], upright=self.boxes is None and not self.border)
+        try: img = open_image(as_path(self.paths[i]), upright=self.boxes is None and not self.border)
         except Exception as e:      # PIL raises many kinds
             raise ValueError(f'{self.paths[i]} cannot be read as an image ({e}): remove or replace it') from e
         (W, H), b = img.size, self.border
@@ -257,7 +257,7 @@ def find_images(folder, # path of a folder with one folder for each class
                 classes:list=None, # expected names; default: those of the folders
                ) -> tuple: # `Files`, labels (N,), names of the classes
     "The images below each class folder, at any depth."
-    folder, found = Path(folder), {}
+    folder, found = as_path(folder), {}
     for p in _folders(folder): found.setdefault(_same(p.name), []).extend(_files(p))
     if not found: raise ValueError(f'{folder} has no folders: expected one for each class, such as {folder}/cat/1.jpg')
     classes = classes or sorted(found)
@@ -330,7 +330,7 @@ def folder_dls(path, # of a folder of images
                **kwargs, # options of `make_dls`
               ) -> DataLoaders:
     "Loaders of the images in a folder, with one folder for each class, or folders `train`, `valid`, `test` of such."
-    path = Path(path).expanduser()
+    path = as_path(path)
     if not path.is_dir():
         raise ValueError(f'{path} is not a folder: expected one that has a folder of images for each class')
     part = _parts(path)

@@ -91,6 +91,7 @@ def check_dls(dls): # candidate
     "Raise `ValueError` unless `dls` is `DataLoaders`, or looks like them."
     if hasattr(dls, 'image_shape'): return
     given = repr(dls)[:60] if isinstance(dls, str) else type(dls).__name__
+    if isinstance(dls, DataLoaders): given += f' with a {type(dls.test).__name__} for the test, which is no ImageLoader'
     raise ValueError(f'dls is {given}: expected DataLoaders, which get_dls(name or folder) or make_dls makes')
 
 # %% ../../nbs/2_data/02_loaders.ipynb #adadd0d8

@@ -45,7 +45,7 @@ def local_coordinates(size:int, # of the image, pixels
                       angle:Tensor, # (N,) radians
                      ) -> tuple: # u, v: (N,size,size) radii
     "The coordinates of every pixel's centre as seen from each object."
-    p = torch.arange(size) + 0.5
+    p = torch.arange(size, dtype=torch.float32) + 0.5
     (x, y), radius, angle = center.T[...,None,None], radius[:,None,None], angle[:,None,None]
     dx, dy = p - x, p[:,None] - y
     c, s = angle.cos(), angle.sin()
@@ -54,7 +54,7 @@ def local_coordinates(size:int, # of the image, pixels
 # %% ../../nbs/2_data/05_shapes.ipynb #e6a6b797
 def _rand(g, *shape, low=0., high=1.):
     "Uniform numbers."
-    return low + (high-low)*torch.rand(*shape, generator=g)
+    return low + (high-low)*torch.rand(*shape, generator=g, dtype=torch.float32)
 
 def _place(n, size, g):
     "Signed distances, in pixels, of all bodies and all marks of `n` objects placed at random: each (3,n,size,size)."
@@ -79,12 +79,12 @@ def _paint(inside_body, inside_mark, g, noise):
     "Images (N,3,H,W) in 0..1 from the share of each pixel that lies in the body and in the mark."
     n, _, size = inside_body.shape
     background, body, mark = _colours(n, g)
-    slope = torch.linspace(-0.1, 0.1, size)*_rand(g, n, 2, 1, low=-1)
+    slope = torch.linspace(-0.1, 0.1, size, dtype=torch.float32)*_rand(g, n, 2, 1, low=-1)
     x = background + slope[:,0,None,None,:] + slope[:,1,None,:,None]
     for cover, colour in ((inside_body, body), (inside_mark, mark)): x = x + cover[:,None]*(colour - x)
     negative = (_rand(g, n, 1, 1, 1) < 0.5).float()
     x = x + negative*(1 - 2*x)
-    return (x + noise*torch.randn(x.shape, generator=g)).clamp(0, 1)
+    return (x + noise*torch.randn(x.shape, generator=g, dtype=torch.float32)).clamp(0, 1)
 
 # %% ../../nbs/2_data/05_shapes.ipynb #bbc83b6d
 SHAPE_PARTS = ('body', 'mark') # names of the masks

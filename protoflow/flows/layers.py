@@ -75,6 +75,9 @@ class InvertibleConv(Transform):
         self.weight = nn.Parameter(nn.init.orthogonal_(w, generator=generator))
     def log_abs_det(self) -> Tensor: # scalar, nats
         "log |det weight|."
+        if self.weight.dtype.itemsize < 4:
+            raise ValueError(f'the weights are {self.weight.dtype}: densities need float32 or better; use '
+                             'model.float(), and for speed bf16=True in a Learner, or torch.autocast')
         return torch.linalg.slogdet(self.weight)[1]
     def forward(self, x, context=None):
         H, W = x.shape[2:]

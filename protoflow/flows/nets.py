@@ -108,6 +108,9 @@ class BatchNorm(nn.BatchNorm2d):
     "Batch norm whose batch is that of all processes together; they must have equal parts of it."
     def forward(self, x):
         _, world_size = rank_and_world_size()
+        if self.training and world_size*x.numel() == x.shape[1]:
+            raise ValueError('batch norm cannot train on one number of each channel, which is all that one image of '
+                             'this size has: expected at least two images in each part of a batch, or model.eval()')
         if not self.training or world_size == 1: return super().forward(x)
         def average(t): return _SumOverProcesses.apply(t.mean((0,2,3)))/world_size
         n, v = world_size*x.numel()//x.shape[1], x.float()

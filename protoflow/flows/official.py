@@ -7,8 +7,8 @@ __all__ = ['read_args', 'read_weights', 'our_names', 'denseflow_sizes', 'load_st
 
 # %% ../../nbs/3_flows/07_official.ipynb #075dfe8b
 import argparse, io, pickle, re
-from pathlib import Path
 import torch
+from ..core.checks import as_path
 from .denseflow import DenseFlow, DenseFlowConfig
 
 # %% ../../nbs/3_flows/07_official.ipynb #76882d5d
@@ -22,7 +22,7 @@ class _ArgsUnpickler(pickle.Unpickler):
 def read_args(path # of args.pickle
              ) -> dict:
     "The arguments in a pickled `argparse.Namespace`; anything else in it is refused before it runs."
-    try: args = _ArgsUnpickler(io.BytesIO(Path(path).read_bytes())).load()
+    try: args = _ArgsUnpickler(io.BytesIO(as_path(path).read_bytes())).load()
     except (pickle.UnpicklingError, EOFError, IndexError, KeyError) as e:
         raise ValueError(f'{path}: not a pickled argparse.Namespace ({e})') from e
     if isinstance(args, argparse.Namespace): return vars(args)
@@ -32,7 +32,7 @@ def read_args(path # of args.pickle
 def read_weights(path # of a .pt file with a dict that has the key 'model'
                 ) -> dict: # what it holds
     "The contents of a `.pt` file, tensors and plain values only; anything else in it is refused before it runs."
-    try: content = torch.load(path, map_location='cpu', weights_only=True)
+    try: content = torch.load(as_path(path), map_location='cpu', weights_only=True)
     except Exception as e:
         raise ValueError(f'{path}: was not loaded ({type(e).__name__}: {str(e)[:200]}); '
                          'expected a file of tensors as torch.save writes it, whole and without code') from e
@@ -110,7 +110,7 @@ def load_denseflow(folder, # with args.pickle and check/checkpoint.pt
                    height:int=32, width:int=None, # of the images, which a checkpoint does not say; width as height
                   ) -> DenseFlow: # in evaluation mode
     "A released DenseFlow as ours, with its base density."
-    folder = Path(folder)
+    folder = as_path(folder)
     for name in ('args.pickle', 'check/checkpoint.pt'):
         if (folder/name).is_file(): continue
         raise ValueError(f'{folder}: there is no {name} in it; expected a released DenseFlow folder')

@@ -215,7 +215,7 @@ def _draw_column(axs, c, i, difference, top):
     doubt = '' if c.confirmed[i] else ' ?'
     show_image(axs[0], c.images[i], n_levels, names[before], class_color(before))
     show_image(axs[1], c.pictures[i], n_levels, names[after] + doubt, class_color(after))
-    drawn = axs[2].imshow(difference, cmap='PuOr_r', vmin=-top, vmax=top)
+    drawn = axs[2].imshow(difference, cmap='PuOr_r', vmin=-top, vmax=top, origin='upper', aspect='equal')
     axs[2].set(xticks=[], yticks=[])
     axs[2].spines[:].set_visible(False)
     axs[2].set_xlabel(f'{c.distance[i]:.1f} σ', fontsize=8)

@@ -315,7 +315,7 @@ def show_parts(p:Parts # what `prototypical_parts` returned
     def show(ax, image, what, c):
         show_image(ax, image, p.config.flow.n_levels, f'{what}\nmodel: {names[c]}', class_color(c), 8)
     show(axs[0], p.image, 'this image', p.prediction)
-    shown = axs[1].imshow(p.match, cmap='cividis', vmax=0)
+    shown = axs[1].imshow(p.match, cmap='cividis', vmax=0, origin='upper', aspect='equal')
     axs[1].set_title(f'match with\n{prototype_name(k, names[y])}', fontsize=8, color=class_color(y))
     axs[1].set(xticks=[], yticks=[])
     axs[1].spines[:].set_visible(False)

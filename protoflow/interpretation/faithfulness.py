@@ -18,6 +18,7 @@ from torch.nn.functional import avg_pool2d
 from ..core.checks import check_choice
 from ..core.devices import evaluating
 from ..core.figures import class_color, figure
+from ..core.noise import draw_normal
 from ..prototypes.protoflow import LatentBatches
 from .heatmaps import HEATMAPS, SameNoise, asked_at, fill_in, pixel_gradient, top_two
 
@@ -241,7 +242,7 @@ def stability(model, # ProtoFlow
               seed:int=0, # of everything
              ) -> dict: # 'noise', 'pixels' → (B,) rank correlation of two maps
     "How alike maps are for two draws of the flow's noise, and for two images that differ by noise."
-    noise = level*torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    noise = level*draw_normal(x.shape, torch.empty(0), torch.Generator().manual_seed(seed))
     noisy = (x + noise.round().to(x.device)).clamp(0, model.config.flow.n_levels-1).to(x.dtype)
     own = make(model, x, y, other, seed=seed)
     return dict(noise=rank_correlation(own, make(model, x, y, other, seed=seed+1)),

@@ -354,7 +354,8 @@ def draw_evidence(ax, heat:Tensor, color:str, top:float): # axes, (H,W) nats, an
     "Draw a colour where a heatmap is positive: the more, the less transparent."
     from matplotlib.colors import LinearSegmentedColormap, to_rgba
     colors = LinearSegmentedColormap.from_list('evidence', [to_rgba(color, 0), to_rgba(color, 0.8)])
-    return ax.imshow(heat.clamp_min(0), cmap=colors, vmin=0, vmax=top, interpolation='nearest')
+    return ax.imshow(heat.clamp_min(0), cmap=colors, vmin=0, vmax=top, interpolation='nearest', origin='upper',
+                     aspect='equal')
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #3ea7000e
 def draw_heatmap(ax, # matplotlib axes

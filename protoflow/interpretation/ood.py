@@ -209,7 +209,8 @@ def plot_ood(table:dict, # what `ood_table` returned
     v = torch.tensor([[table[n][k][metric] for k in kinds] for n in names])
     shade = LinearSegmentedColormap.from_list('ood', [class_color(3), 'white', class_color(0)])
     fig, ax = figure(size=(1.3+0.3*len(kinds), 0.75+0.185*len(names)))
-    ax.imshow(1-v if metric == 'fpr95' else v, cmap=shade, vmin=0, vmax=1, aspect='auto', interpolation='nearest')
+    ax.imshow(1-v if metric == 'fpr95' else v, cmap=shade, vmin=0, vmax=1, aspect='auto', interpolation='nearest',
+              origin='upper')
     for (i,j),a in zip(torch.cartesian_prod(torch.arange(len(names)), torch.arange(len(kinds))).tolist(), v.flatten()):
         ax.text(j, i, f'{100*a:.0f}', ha='center', va='center', fontsize=7,
                 color='white' if abs(a-0.5) > 0.35 else 'black')

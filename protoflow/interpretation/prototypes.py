@@ -293,7 +293,7 @@ def show_reencoded(model, # ProtoFlow
     ends = n.cumsum(0)
     fig, ax = figure(size=(3.6,3))
     root = PowerNorm(0.5, 0, 1)     # square root, so that single draws are seen
-    image = ax.imshow(result['assigned'][y,k][:,y,k], cmap='Greys', norm=root)
+    image = ax.imshow(result['assigned'][y,k][:,y,k], cmap='Greys', norm=root, origin='upper')
     for line in (ax.axhline, ax.axvline):
         for end in ends[:-1]: line(end-0.5, color='#ccc', lw=0.5)
     for axis in (ax.xaxis, ax.yaxis):

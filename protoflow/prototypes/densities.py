@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from ..core.checks import may_read
+from torch.utils.checkpoint import checkpoint
 
 # %% ../../nbs/4_prototypes/01_densities.ipynb #b96636cd
 def _tiles(n, width, n_buffers, dtype, device, rows=1024, columns=512):
@@ -43,20 +45,21 @@ def _terms(z, z2, loc, log_scale, centre, n_positions, dtype): # see `_LogNormal
 
 # %% ../../nbs/4_prototypes/01_densities.ipynb #f57d0c13
 class _LogNormal(torch.autograd.Function):
-    "Log densities (B,N) of z (B,P), which is centred, with squares z2 (B,P); loc, log_scale (N,P)."
+    "Log densities (B,N) of z (B,P), which is centred, with squares z2 (B,P); loc, log_scale (N,P). Are they exact?"
     @staticmethod
     def forward(ctx, z, z2, loc, log_scale, centre, n_positions, dtype):
         out, squares = _terms(z, z2, loc, log_scale, centre, n_positions, dtype)
         if dtype != z.dtype and not (squares <= 4*out.abs()).all():
             dtype = z.dtype
-            out, _ = _terms(z, z2, loc, log_scale, centre, n_positions, dtype)
+            out, squares = _terms(z, z2, loc, log_scale, centre, n_positions, dtype)
         ctx.save_for_backward(z, z2, loc, log_scale, centre)
         ctx.n_positions, ctx.dtype = n_positions, dtype
-        return out.T
+        exact = dtype != z.dtype or not may_read() or not (squares > 2**31*(1 + out.abs())).any()
+        return out.T, exact
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, G):
+    def backward(ctx, G, _):
         gradients = _log_normal_backward(*ctx.saved_tensors, G, ctx.n_positions, ctx.dtype, ctx.needs_input_grad[0])
         return *gradients, None, None, None
 
@@ -82,6 +85,15 @@ def _log_normal_backward(z, z2, loc, log_scale, centre, G, n_positions, dtype, o
             dz[:,d].addmm_(g[j].T, p.mul_(l))
     return dz.to(z_dtype), dz2.to(z_dtype), dloc, dlog_scale
 
+# %% ../../nbs/4_prototypes/01_densities.ipynb #e134d4fc
+def _one_by_one(z, loc, log_scale): # (B,P,Q), (N,P), (N,P)
+    "What `diagonal_log_normal` returns, from differences, prototype by prototype."
+    def one(m, s):
+        squares = ((z - m[:,None])*torch.exp(-s)[:,None]).square().sum((1,2))
+        return -0.5*squares - z.shape[2]*(s.sum() + 0.5*len(s)*math.log(2*math.pi))
+    parts = zip(loc.to(z), log_scale.to(z))
+    return torch.stack([checkpoint(one, m, s, use_reentrant=False) for m,s in parts], 1)     # memory of one
+
 # %% ../../nbs/4_prototypes/01_densities.ipynb #d0a1c00d
 def diagonal_log_normal(z:Tensor, # (B,P,Q) latents, of which Q share a mean and a scale, as `precise` numbers
                         loc:Tensor, # (N,P) means
@@ -90,8 +102,9 @@ def diagonal_log_normal(z:Tensor, # (B,P,Q) latents, of which Q share a mean and
                        ) -> Tensor: # (B,N) nats, in z's precision
     "Log density of N Gaussians, whose latents are independent, at each of B latents."
     centre = loc.detach().mean(0).to(z.dtype)
-    z = z - centre[:,None]
-    return _LogNormal.apply(z.sum(2), z.square().sum(2), loc, log_scale, centre, z.shape[2], dtype)
+    c = z - centre[:,None]
+    out, exact = _LogNormal.apply(c.sum(2), c.square().sum(2), loc, log_scale, centre, z.shape[2], dtype)
+    return out if exact else _one_by_one(z, loc, log_scale)     # narrow prototypes, far from one another
 
 # %% ../../nbs/4_prototypes/01_densities.ipynb #75eb6ff2
 def _few(z, loc):

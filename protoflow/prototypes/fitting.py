@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from ..core.checks import all_finite
 from ..core.devices import precise, rank_and_world_size
+from ..core.noise import check_seed
 from .collapse import collapse_report
 from .mixture import Mixture, check_latents, check_targets
 
@@ -135,7 +136,9 @@ def set_covariance(mixture:Mixture, # to change
     "Set the scales of chosen prototypes, no standard deviation below `min_scale`."
     if mixture.covariance == 'full':
         values, axes = torch.linalg.eigh(cov[chosen])
-        L = torch.linalg.cholesky(axes @ torch.diag_embed(values.clamp_min(min_scale**2)) @ axes.mT)
+        rounding = 10*values.shape[1]*torch.finfo(values.dtype).eps*values.amax(1, keepdim=True)
+        values = torch.maximum(values, rounding.clamp_min(min_scale**2))
+        L = torch.linalg.cholesky(axes @ torch.diag_embed(values) @ axes.mT)
         mixture.lower[chosen] = L.tril(-1).to(mixture.lower)
         variance = L.diagonal(dim1=1, dim2=2)**2
     else: variance = cov[chosen].clamp_min(min_scale**2)
@@ -250,6 +253,7 @@ def fit_kmeans(mixture:Mixture, batches, # of (z, y); iterated again and again
                seed:int=0) -> list: # mean squared distance of an image to its prototype, after each pass
     "k-means in each class; scales become the class's spread within its clusters, weights the clusters' shares."
     check_fit(batches, n_iter, min_scale)
+    check_seed(seed)
     work = copy.deepcopy(mixture).to(precise(mixture.device))
     work.log_scale.zero_()
     if work.lower is not None: work.lower.zero_()

@@ -34,7 +34,7 @@ class Mixture(DeviceModule):
         self.check(n_classes, n_prototypes)
         Y, K, D = n_classes, n_prototypes, self.n_latent
         P = self.latent_shape[0] if covariance == 'channel' else D
-        self.loc = nn.Parameter(torch.randn(Y, K, P, generator=generator))
+        self.loc = nn.Parameter(draw_normal((Y, K, P), torch.empty(0), generator))
         self.log_scale = nn.Parameter(torch.zeros(Y, K, 1 if covariance == 'isotropic' else P))
         self.lower = nn.Parameter(torch.zeros(Y, K, D, D)) if covariance == 'full' else None
         self.mix_logits = nn.Parameter(torch.zeros(Y, K))
@@ -130,17 +130,21 @@ def log_normal(self:Mixture, z:Tensor # (B,...) with D values an example
     with torch.autocast(z.device.type, enabled=False):
         loc, log_scale = self.loc.flatten(0, 1), self.log_scale.flatten(0, 1)                               # (Y·K,P)
         z = z.reshape(len(z), loc.shape[1], self.n_latent//loc.shape[1]).to(precise(z.device))              # (B,P,Q)
+        most = 1e-10*torch.finfo(z.dtype).max**0.5      # what can be squared
+        z = z.clamp(-most, most)
         if self.covariance == 'full': out = full_log_normal(z[...,0], loc, log_scale, self.lower.flatten(0, 1))
         else: out = diagonal_log_normal(z, loc, log_scale.expand_as(loc), fast)
         return out.unflatten(1, self.active.shape)
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #71776e27
+def _precision(mixture, z): return torch.promote_types(torch.promote_types(z.dtype, mixture.loc.dtype), torch.float32)
+
 @patch
 def component_log_prob(self:Mixture, z:Tensor # (B,...) with D values an example
                       ) -> Tensor: # (B,Y,K) nats
     "Log weight plus log density of each prototype; in float32 or better, also under autocast."
-    dtype = torch.promote_types(torch.promote_types(z.dtype, self.loc.dtype), torch.float32)
-    lp = self.log_normal(z)
+    dtype = _precision(self, z)
+    lp = self.log_normal(z).clamp_min(torch.finfo(dtype).min/2)     # finite, however far away
     return (lp + self.log_weights.to(lp.dtype)).to(dtype)
 
 # %% ../../nbs/4_prototypes/02_mixture.ipynb #f456296f
@@ -161,7 +165,9 @@ def class_log_prob(self:Mixture, z:Tensor # (B,...)
 def responsibilities(self:Mixture, z:Tensor # (B,...)
                     ) -> Tensor: # (B,Y,K), sums to 1 over the prototypes of a class
     "Share of each prototype in its class's density at `z`."
-    return self.component_log_prob(z).softmax(-1)
+    lp = self.log_normal(z)
+    lp = lp.clamp_min(torch.finfo(lp.dtype).min/2) + self.log_weights.to(lp.dtype)
+    return lp.softmax(-1).to(_precision(self, z))
 
 @patch
 def log_prob(self:Mixture, z:Tensor, # (B,...)

@@ -7,10 +7,9 @@ __all__ = ['our_mixture', 'load_protoflow', 'load_official', 'convert_official']
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #25c76c3b
 import json, math, re
-from pathlib import Path
 import torch
 import torch.nn.functional as F
-from ..core.checks import check_choice
+from ..core.checks import as_path, check_choice
 from ..flows.denseflow import DenseFlow, DenseFlowConfig
 from ..flows.official import denseflow_sizes, load_denseflow, load_strictly, our_names, read_weights
 from .protoflow import ProtoFlow, ProtoFlowConfig
@@ -75,7 +74,8 @@ def _weights_file(folder):
 
 def _checkpoint(path): # folder, or .pt
     "The `.pt` and the `config.json` of a released ProtoFlow."
-    path = _weights_file(Path(path)) if Path(path).is_dir() else Path(path)
+    path = as_path(path)
+    if path.is_dir(): path = _weights_file(path)
     config = path.parent/'config.json'
     if not path.is_file(): raise ValueError(f'{path}: there is no such file or folder')
     if not config.is_file():
@@ -135,7 +135,7 @@ def load_official(path, # released DenseFlow folder, released ProtoFlow folder, 
                   entry:str='model', # of a ProtoFlow's .pt
                  ): # DenseFlow or ProtoFlow, in evaluation mode
     "A released checkpoint as ours."
-    if (Path(path)/'args.pickle').is_file(): return load_denseflow(path, height, width)
+    if (as_path(path)/'args.pickle').is_file(): return load_denseflow(path, height, width)
     return load_protoflow(path, entry)
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #d8c00002

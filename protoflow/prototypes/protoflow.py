@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-from ..core.checks import check_labels
+from ..core.checks import as_path, check_labels
 from ..core.devices import DeviceModule, evaluating
 from ..data.loaders import check_dls
 from ..flows.denseflow import DenseFlow, DenseFlowConfig, Latents
@@ -74,6 +74,10 @@ class ProtoFlowOutput:
         return self.class_image_log_prob.logsumexp(-1) - math.log(self.component_log_prob.shape[1])
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #cc2b180e
+def _new_mixture(c, latent_shape): # ProtoFlowConfig
+    return Mixture(len(c.classes), c.n_prototypes, latent_shape, c.covariance, c.likelihood, c.prototype_dropout,
+                   c.latent_dropout)
+
 class ProtoFlow(DeviceModule):
     "Invertible prototype network: `model(images) -> ProtoFlowOutput`."
     def __init__(self, config:ProtoFlowConfig): # sizes
@@ -83,8 +87,7 @@ class ProtoFlow(DeviceModule):
         super().__init__()
         self.config = c = config
         self.flow = DenseFlow(c.flow)
-        self.mixture = Mixture(len(c.classes), c.n_prototypes, self.flow.latent_shape, c.covariance, c.likelihood,
-                               c.prototype_dropout, c.latent_dropout)
+        self.mixture = _new_mixture(c, self.flow.latent_shape)
     def draw(self, n:int, # images
              generator:torch.Generator=None) -> list: # of the flow's noise, then of dropout
         "All that chance decides in `forward`."
@@ -115,6 +118,15 @@ def for_data(cls:ProtoFlow, dls, # `DataLoaders`
     flow = DenseFlowConfig.preset(flow, **sizes | of_flow)
     config = ProtoFlowConfig(flow, tuple(dls.classes), n_prototypes, dls.name)
     return cls(dataclasses.replace(config, **of_model))
+
+# %% ../../nbs/4_prototypes/06_protoflow.ipynb #0b78cdf1
+@patch
+def take_classes(self:ProtoFlow, dls # `DataLoaders` with other classes
+                ) -> ProtoFlow: # itself
+    "New prototypes, for the classes of the data; the flow stays as it is."
+    self.config = c = dataclasses.replace(self.config, classes=tuple(dls.classes), dataset=dls.name)
+    self.mixture = _new_mixture(c, self.flow.latent_shape).to(self.mixture.loc).train(self.training)
+    return self
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #1fe5d491
 @patch
@@ -218,7 +230,7 @@ def nearest_examples(self:ProtoFlow, data, # as in `latent_batches`
     own = y[:,None] == torch.arange(lp.shape[1])                                # (N,Y)
     for c,n_own in enumerate(own.sum(0).tolist()):
         if n_own < n: raise ValueError(f'class {c} has {n_own} images: expected at least {n} of each class')
-    best = lp.masked_fill(~own[:,:,None], -torch.inf).topk(n, dim=0).indices    # (n,Y,K)
+    best = lp.masked_fill(~own[:,:,None] | lp.isnan(), -torch.inf).topk(n, dim=0).indices    # (n,Y,K)
     return best.permute(1, 2, 0).masked_fill(~self.mixture.active.cpu()[:,:,None], -1)
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #6c1b09d8
@@ -236,7 +248,7 @@ def _check_there(folder):
 def load_model(folder # of the checkpoint
               ): # ProtoFlow or DenseFlow, in evaluation mode, on the CPU
     "The model in a checkpoint folder."
-    folder = Path(folder)
+    folder = as_path(folder)
     recover(folder)
     _check_there(folder)
     if (folder/'checksums.json').is_file(): check_folder(folder)

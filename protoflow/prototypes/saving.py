@@ -6,55 +6,73 @@
 __all__ = ['write_model', 'check_folder', 'write_atomically', 'recover', 'save_model']
 
 # %% ../../nbs/4_prototypes/05_saving.ipynb #d5c00003
-import hashlib, json, os, shutil, tempfile
+import hashlib, json, os, re, shutil, tempfile
 from pathlib import Path
 from safetensors.torch import save_file
+from ..core.checks import as_path
+from ..core.devices import unwrapped
 
 # %% ../../nbs/4_prototypes/05_saving.ipynb #c956b7bc
-def write_model(model, # ProtoFlow or DenseFlow
+def _state(model):
+    "The tensors of a model, under the names that they have in a fresh one."
+    if not hasattr(getattr(model, 'config', None), 'to_json'):
+        raise ValueError(f'model is {type(model).__name__}: expected a ProtoFlow or a DenseFlow')
+    state = {re.sub(r'\b(_orig_mod|module)\.', '', k): v for k,v in model.state_dict().items()}
+    if odd := [k for k in state if 'parametrizations.' in k]:
+        raise ValueError(f'{odd[0]}: is a parametrization, which a fresh model lacks; call '
+                         'torch.nn.utils.parametrize.remove_parametrizations first')
+    return {k: v.detach().cpu().contiguous() for k,v in state.items()}
+
+def write_model(model, # ProtoFlow or DenseFlow, or a wrapper of one
                 folder, # that is there
                 metrics:dict=None): # written beside it
     "Write the files of a model."
-    state = {k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
+    folder, model = as_path(folder), unwrapped(model)
+    state = _state(model)
     (folder/'config.json').write_text(model.config.to_json())
     (folder/'metrics.json').write_text(json.dumps(metrics or {}, indent=2))
     save_file(state, folder/'model.safetensors')
 
 # %% ../../nbs/4_prototypes/05_saving.ipynb #88194e3c
-def _checksums(folder): # with files
+def _digest(path): return hashlib.sha256(path.read_bytes()).hexdigest()
+
+def _checksums(folder):
     "SHA-256 of each file, by name."
-    files = [p for p in sorted(folder.iterdir()) if p.name != 'checksums.json']
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name != 'checksums.json']
+    return {p.name: _digest(p) for p in files}
 
 def check_folder(folder): # of a checkpoint
     "Raise a `ValueError` that names the file unless every file in `checksums.json` is there and as it was written."
-    listed = Path(folder)/'checksums.json'
+    listed = as_path(folder)/'checksums.json'
     try: expected = dict(json.loads(listed.read_text()))
     except (OSError, TypeError, ValueError) as e:
         raise ValueError(f'{listed}: cannot be read ({e}); expected a checkpoint folder as save_model writes it') from e
-    found = _checksums(listed.parent)
     for name,digest in expected.items():
         path = listed.parent/name
-        if name not in found: raise ValueError(f'{path}: is missing; expected a complete checkpoint')
-        if found[name] != digest:
+        if not path.is_file(): raise ValueError(f'{path}: is missing; expected a complete checkpoint')
+        if _digest(path) != digest:
             raise ValueError(f'{path}: is not what was written (truncated or changed); use an earlier checkpoint')
 
 # %% ../../nbs/4_prototypes/05_saving.ipynb #ae74ef83
 _files = {'config.json', 'model.safetensors', 'metrics.json', 'checksums.json',     # of a checkpoint
           'training.json', 'training.safetensors', 'card.md'}
 
+def _strangers(folder):
+    "What lies in a folder and is not a checkpoint's, such as what a file manager leaves there."
+    return [p for p in sorted(folder.glob('*')) if p.name not in _files]
+
 def _check_place(folder):
-    "Raise `ValueError` if something lies there that is not a checkpoint's, and would be lost."
-    names = [folder.name] if folder.is_file() else [p.name for p in folder.glob('*')]
-    foreign = sorted(set(names) - _files)
+    "Raise `ValueError` if something lies there that is no checkpoint; what is hidden does not count."
+    if (folder/'checksums.json').is_file(): return
+    foreign = [p.name for p in [folder]*folder.is_file() + _strangers(folder) if p.name[0] != '.']
     if foreign:
         some = ', '.join(foreign[:3]) + (', …' if len(foreign) > 3 else '')
-        raise ValueError(f'{folder}: holds {some}, which writing a checkpoint here would delete; choose a new folder')
+        raise ValueError(f'{folder}: holds {some}, and is no checkpoint that could be replaced; choose a new folder')
 
 def _seal(folder):
     "Write `checksums.json`, and see to it that everything in the folder is on the disk."
     (folder/'checksums.json').write_text(json.dumps(_checksums(folder), indent=1))
-    for p in folder.iterdir():
+    for p in filter(Path.is_file, folder.iterdir()):
         p.chmod(0o644)      # safetensors writes files that nobody else may read
         with open(p, 'rb') as f: os.fsync(f.fileno())
     folder.chmod(0o755)
@@ -63,7 +81,7 @@ def _seal(folder):
 def write_atomically(folder, # final place
                      write): # function of a temporary folder that fills it
     "Fill a folder under a temporary name, then put it in place of the checkpoint that is there."
-    folder = Path(folder).resolve()
+    folder = as_path(folder).resolve()
     _check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover(folder)
@@ -75,6 +93,7 @@ def write_atomically(folder, # final place
             old = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-old-', dir=folder.parent))
             os.replace(folder, old/'was')
             os.replace(new, folder)
+            for p in _strangers(old/'was'): os.replace(p, folder/p.name)
             shutil.rmtree(old)
         else: os.replace(new, folder)
     finally:
@@ -83,7 +102,7 @@ def write_atomically(folder, # final place
 # %% ../../nbs/4_prototypes/05_saving.ipynb #5b1a0002
 def recover(folder): # of a checkpoint
     "Put back what `write_atomically` had moved aside if it was killed between its two renames."
-    folder = Path(folder)
+    folder = as_path(folder)
     aside = sorted(folder.parent.glob(f'.{folder.name}-old-*/was'), key=lambda p: p.stat().st_mtime)
     if aside and not folder.exists(): os.replace(aside[-1], folder)
 

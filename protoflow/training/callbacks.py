@@ -7,14 +7,13 @@ __all__ = ['StopTraining', 'Callback', 'Progress', 'EMA', 'Checkpoints', 'JSONHi
            'LivePlot']
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #27b948b8
-import json, os, shutil
-from pathlib import Path
+import json, math, os, shutil
 import torch
 from fastcore.basics import patch
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
-from ..core.checks import all_finite, nonfinite_layer
-from .checkpoints import checkpoints, save_training
+from ..core.checks import all_finite, as_path, nonfinite_layer
+from .checkpoints import checkpoints, nan_last, save_training
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #ea6071bb
 class StopTraining(Exception):
@@ -26,11 +25,17 @@ class Callback:
     order = 0
     def before_fit(self, learner): "Once, when everything is ready to train."
     def after_step(self, learner): "After each step."
-    def after_reading(self, learner, finite): "Every 50 steps: which of them were finite; the others left no trace."
+    def after_reading(self, learner, finite:list): # a bool for each step since the last reading
+        "Every 50 steps: which of them were finite; the others left no trace."
     def after_epoch(self, learner): "After each validation."
     def after_fit(self, learner): "At the end, also of a training that was stopped."
     def state(self): return None        # to be kept in a checkpoint
     def load_state(self, state): pass   # what `state` returned
+
+def _score(learner, name):
+    "The entry of that name in the history's last epoch."
+    if name in learner.history[-1]: return learner.history[-1][name]
+    raise ValueError(f'{name}: the history has no such entry; expected one of {", ".join(learner.history[-1])}')
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #7308e38d
 class Progress(Callback):
@@ -73,11 +78,13 @@ def after_step(self:EMA, learner):
 
 @patch
 def after_fit(self:EMA, learner):
+    "The average becomes the model."
     learner.model.load_state_dict(self.average.module.state_dict())
     learner.evaluated = learner.model
 
 @patch
-def state(self:EMA):
+def state(self:EMA) -> dict:
+    "What a checkpoint keeps: the average, and of how many steps it is."
     self.average.n_averaged.fill_(self.n)
     return self.average.state_dict()
 
@@ -94,12 +101,12 @@ class Checkpoints(Callback):
                  n_best:int=2, # kept for their score
                  best_by:str='valid_nll'): # entry of the history; lower is better
         if every is not None and every < 1: raise ValueError(f'every {every}: expected at least 1 step')
-        self.folder, self.every, self.n_best, self.best_by = Path(folder), every, n_best, best_by
+        self.folder, self.every, self.n_best, self.best_by = as_path(folder), every, n_best, best_by
         self.scores = {}
     def after_step(self, learner):
         if self.every and learner.n_steps%self.every == 0: self.save(learner)
     def after_epoch(self, learner):
-        self.scores[f'step-{learner.n_steps:08d}'] = learner.history[-1][self.best_by]
+        self.scores[f'step-{learner.n_steps:08d}'] = _score(learner, self.best_by)
         self.save(learner)
     def state(self): return self.scores
     def load_state(self, state): self.scores = state
@@ -120,12 +127,12 @@ def save(self:Checkpoints, learner):
 def best(self:Checkpoints) -> list: # of names
     "The checkpoints that have a score, best first."
     there = {p.name for p in checkpoints(self.folder)}
-    return sorted(there & self.scores.keys(), key=self.scores.get)[:self.n_best]
+    return sorted(sorted(there & self.scores.keys()), key=lambda name: nan_last(self.scores[name]))[:self.n_best]
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #07c2c7e8
 class JSONHistory(Callback):
     "Writes the history to a file, one JSON object for each epoch."
-    def __init__(self, path): self.path = Path(path) # of the file
+    def __init__(self, path): self.path = as_path(path) # of the file
     def after_epoch(self, learner):
         if learner.rank > 0: return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +147,7 @@ class TensorBoard(Callback):
         try: from torch.utils.tensorboard import SummaryWriter
         except ImportError as e:
             raise ValueError("TensorBoard is not installed: pip install 'protoflow[tensorboard]'") from e
-        self.writer, self.folder = SummaryWriter, folder
+        self.writer, self.folder = SummaryWriter, as_path(folder)
     def before_fit(self, learner): self.writer = self.writer(self.folder) if learner.rank == 0 else None
     def after_epoch(self, learner):
         if self.writer is None: return
@@ -153,18 +160,20 @@ class TensorBoard(Callback):
 # %% ../../nbs/5_training/04_callbacks.ipynb #9598672e
 class FiniteGuard(Callback):
     "Ends a training after `patience` steps in a row that are not finite, and says which layer is to blame."
-    def __init__(self, patience:int=3): # steps
+    def __init__(self, patience:int=3): # steps; an epoch without a finite one is too many in any case
         self.patience, self.n = patience, 0
     def after_reading(self, learner, finite): # a bool for each step
         for i,fine in enumerate(finite):
             self.n = 0 if fine else self.n+1
-            if self.n == self.patience: self.stop(learner, learner.n_steps - len(finite) + i + 1)
-    def stop(self, learner, step): # the last of them
-        model = learner.model
+            if self.n == self.patience: self._fail(learner, learner.n_steps - len(finite) + i + 1)
+    def after_epoch(self, learner):
+        if math.isnan(learner.history[-1].get('train_loss', math.nan)): self._fail(learner, learner.n_steps)
+    def _fail(self, learner, step): # the last of them
+        model, n = learner.model, f'{self.n} steps in a row were' if self.n > 1 else '1 step was'
         gradients = [name for name,p in model.named_parameters() if p.grad is not None and not all_finite(p.grad)]
         gradient = f'{gradients[0]} (gradient)' if gradients else 'the loss'
-        raise FloatingPointError(f'{self.n} steps in a row were not finite, at step {step} beginning with '
-                                 f'{nonfinite_layer(model, *learner.inputs) or gradient}: '
+        layer = learner.inputs and nonfinite_layer(model, *learner.inputs)
+        raise FloatingPointError(f'{n} not finite, at step {step} beginning with {layer or gradient}: '
                                  'try a lower learning rate, a longer warm-up or stronger clipping')
     def state(self): return self.n
     def load_state(self, state): self.n = state
@@ -177,7 +186,8 @@ class EarlyStop(Callback):
         if patience < 1: raise ValueError(f'patience {patience}: expected at least 1 epoch')
         self.patience, self.by = patience, by
     def after_epoch(self, learner):
-        values = [h[self.by] for h in learner.history]
+        _score(learner, self.by)
+        values = [nan_last(h.get(self.by)) for h in learner.history]
         since_best = len(values) - 1 - values.index(min(values))
         if since_best >= self.patience: raise StopTraining(f'{self.by} has not improved for {self.patience} epochs')
 

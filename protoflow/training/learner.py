@@ -4,21 +4,20 @@
 
 # %% auto #0
 __all__ = ['TRAINABLE', 'LOSSES', 'INITS', 'READ_EVERY', 'warmup_cosine', 'parameter_groups', 'check_losses', 'Learner',
-           'check_number', 'check_fits', 'leave', 'CollapseReport']
+           'check_number', 'check_fits', 'check_classes', 'leave', 'CollapseReport']
 
 # %% ../../nbs/5_training/05_learner.ipynb #5e1ae137
-import gc, json, math, time
+import gc, json, math, time, unicodedata
 from contextlib import nullcontext
-from pathlib import Path
 import torch
 import torch.distributed as dist
 from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from ..core.checks import check_choice, no_reading
-from ..core.devices import evaluating, precise, rank_and_world_size
+from ..core.checks import as_path, check_choice, no_reading
+from ..core.devices import evaluating, precise, rank_and_world_size, unwrapped
 from ..core.figures import class_color, figure
-from ..core.noise import derived_seed, SharedNoise
+from ..core.noise import check_seed, derived_seed, SharedNoise
 from ..data.loaders import check_dls
 from ..prototypes import fitting
 from ..prototypes.collapse import collapse_report
@@ -48,11 +47,13 @@ def parameter_groups(model, # ProtoFlow; parameters that are not trained stop as
                      lr:float=1e-3, # of the flow
                      gmm_lr:float=1e-3, # of the mixtures
                      weight_decay:float=0., # of the flow
+                     base:bool=True, # does a loss ask for the unconditional base? else that is not trained
                     ) -> list: # of dicts for an optimizer; `base_lr` is what a schedule scales
     "The parameters that are trained, in a group for the flow and one for the mixtures."
     moves = TRAINABLE[check_choice('trainable', trainable, TRAINABLE)]
     for name,p in model.named_parameters():
-        p.requires_grad_(name.split('.')[0 if name.startswith('flow.') else -1] in moves)
+        moved = name.split('.')[0 if name.startswith('flow.') else -1] in moves
+        p.requires_grad_(moved and (base or not name.startswith('flow.base.')))
     def group(part, rate, decay):
         return dict(params=[p for p in part.parameters() if p.requires_grad], lr=rate, base_lr=rate, weight_decay=decay)
     groups = [group(model.flow, lr, weight_decay), group(model.mixture, gmm_lr, 0.)]
@@ -79,12 +80,14 @@ LOSSES = dict(elbo_loss2=_label, elbo_loss=_base, consistency_loss=_consistency,
               mu_loss=_mu, proto_loss=_proto)
 
 # %% ../../nbs/5_training/05_learner.ipynb #2016f7b2
+_of_base = {'elbo_loss', 'proto_loss'}      # what they ask for has parameters that nothing else uses
+
 def check_losses(model, dls, losses:dict # name → weight
                 ) -> dict: # `losses`
     "`losses` if every one is known and can be computed, else a `ValueError`."
     unknown = sorted(set(losses) - set(LOSSES))
     if unknown: raise ValueError(f'losses {unknown}: expected some of {", ".join(LOSSES)}')
-    need_base = sorted({'elbo_loss','proto_loss'} & set(losses))
+    need_base = sorted(_of_base & set(losses))
     if need_base and model.flow.base is None:
         raise ValueError(f'{" and ".join(need_base)}: needs an unconditional base; build the model with base=True')
     if 'consistency_loss' in losses and getattr(dls.train.dataset, 'n_views', 1) != 2:
@@ -112,6 +115,7 @@ class Learner:
                  batch_steps:int=1, # parts in which a batch is processed, gradients added up
                  trainable:str='all', # 'all', 'flow', 'gmm' or 'all_means'
                  init:str=None, # start of the prototypes, see `INITS`; default: 'kmeans', but 'none' if fitted before
+                 new_classes:bool=False, # may the data have other classes than the model? it gets new prototypes then
                  n_init:int=10_000, # images, at most, that k-means sees
                  bf16:bool=False, # coupling networks in bfloat16?
                  compiled:bool=False, # through torch.compile?
@@ -138,13 +142,13 @@ def check_number(options, name:str, # object, name of its attribute
 @patch
 def check_options(self:Learner):
     "Raise `ValueError` unless what was asked for makes sense and model and data fit each other."
-    check_fits(self.model, self.dls)
+    check_fits(self.model, self.dls, self.new_classes)
     if self.init is not None: check_choice('init', self.init, INITS)
     for name in ('lr', 'gmm_lr', 'weight_decay'): check_number(self, name, float, 0, 1e3)
     check_number(self, 'clip', float, 1e-30)
     check_number(self, 'label_smoothing', float, 0, 1)
     for name in ('batch_steps', 'n_init', 'consistency_rampup'): check_number(self, name, int, 1)
-    check_number(self, 'seed', int, 0)
+    self.seed = check_seed(self.seed)
 
 # %% ../../nbs/5_training/05_learner.ipynb #00036a7b
 @patch
@@ -152,15 +156,17 @@ def prepare(self:Learner):
     "Check what was asked for, and make the optimizer and all that a training counts."
     self.check_options()
     self.losses = check_losses(self.model, self.dls, {'elbo_loss2': 1.} if self.losses is None else self.losses)
+    if self.new_classes: self.model.take_classes(self.dls)
     self.device = torch.device(self.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     self.n_dims = math.prod(self.dls.image_shape)
     self.evaluated = self.model.to(self.device)       # what validation scores
-    groups = parameter_groups(self.model, self.trainable, self.lr, self.gmm_lr, self.weight_decay)
+    groups = parameter_groups(self.model, self.trainable, self.lr, self.gmm_lr, self.weight_decay,
+                              not _of_base.isdisjoint(self.losses))
     self.opt = torch.optim.AdamW(groups, betas=self.betas, fused=True)
     self.epoch = self.batch = self.n_steps = 0
     self.terms = ('loss', 'cross_entropy', *self.losses, 'accuracy', 'n')
     self.totals = torch.zeros(len(self.terms), device=self.device, dtype=precise(self.device))
-    self.unread, self.history, self.seconds = [], [], 0.
+    self.unread, self.history, self.seconds, self.inputs = [], [], 0., None
     self.rank, self.world_size = rank_and_world_size()
     callbacks = [FiniteGuard(), CollapseReport(), *self.callbacks]
     if self.progress: callbacks.append(Progress())
@@ -177,9 +183,18 @@ def call(self:Learner, moment:str, *args): # name of a method of `Callback`, wha
     for c in self.callbacks: getattr(c, moment)(self, *args)
 
 # %% ../../nbs/5_training/05_learner.ipynb #7245a582
-def check_fits(model, dls):
+_other_classes = 'Learner(…, new_classes=True) gives it new prototypes, for the classes of the data'
+
+def check_fits(model, dls, new_classes:bool=False): # may the classes be others?
     "Raise a `ValueError` unless the model takes the images and classes of the data."
     check_dls(dls)
+    for name,needs in (('train', 'set_epoch'), ('valid', '__getitem__')):
+        part = getattr(dls, name)
+        if hasattr(part, needs) and hasattr(part, 'dataset'): continue
+        raise ValueError(f'dls.{name} is {type(part).__name__}: expected an ImageLoader, as get_dls or make_dls makes')
+    if unwrapped(model) is not model:
+        raise ValueError(f'model is {type(model).__name__}: expected the ProtoFlow in it; for torch.compile say '
+                         'compiled=True, and several processes are found without a word')
     if not hasattr(model, 'config'):
         what = repr(model)[:60] if isinstance(model, str) else type(model).__name__
         raise ValueError(f'model is {what}: expected a ProtoFlow; the order is Learner(model, dls)')
@@ -187,10 +202,22 @@ def check_fits(model, dls):
     takes = f'{c.channels}×{c.height}×{c.width}'
     if takes != shape: differ = f'the model takes images of {takes}, the data has {shape}'
     elif c.n_levels != dls.n_levels: differ = f'the model knows {c.n_levels} grey levels, the data has {dls.n_levels}'
+    elif new_classes: return
     elif len(model.config.classes) != dls.n_classes:
         differ = f'the model knows {len(model.config.classes)} classes, the data has {dls.n_classes}'
-    else: return
+    else: return check_classes(model.config.classes, dls.classes, _other_classes)
     raise ValueError(f'{differ}: build it with ProtoFlow.for_data(dls)')
+
+# %% ../../nbs/5_training/05_learner.ipynb #7245a583
+def check_classes(known, given, # names of the model's classes, of those of the data
+                  remedy:str): # what to do about it
+    "Raise `ValueError` unless both are the same names in the same order."
+    known, given = ([unicodedata.normalize('NFC', str(name)) for name in names] for names in (known, given))
+    if known == given: return
+    odd = [name for name in given if name not in known] or [name for name in known if name not in given]
+    differ = f'does not know {", ".join(odd[:5])}' if set(given) - set(known) else f'also knows {", ".join(odd[:5])}'
+    if not odd: differ = 'knows the same classes in another order'
+    raise ValueError(f'the model {differ}{", …" if len(odd) > 5 else ""}: {remedy}')
 
 # %% ../../nbs/5_training/05_learner.ipynb #d5fdd6d0
 def leave():
@@ -432,6 +459,7 @@ def state(self:Learner) -> dict:
     callbacks = {type(c).__name__: c.state() for c in self.callbacks}
     self.read()
     own = {name: getattr(self, name) for name in _remembered} | {'split': _split(self.dls)}
+    own['classes'] = list(self.model.config.classes)
     return dict(own, optimizer=self.opt.state_dict(), callbacks={k: v for k,v in callbacks.items() if v is not None})
 
 def _split(dls):
@@ -452,6 +480,8 @@ def check_split(self:Learner, state:dict): # of the training
 def load_state(self:Learner, weights:dict, state:dict): # what `load_training` returned
     "Take over weights and state of an earlier training."
     self.check_split(state)
+    known = self.model.config.classes
+    check_classes(state.get('classes', known), known, 'go on with the data of that training, or begin a new one')
     self.model.load_state_dict(weights)
     for name in _remembered:
         if name != 'sums': setattr(self, name, state[name])
@@ -464,7 +494,7 @@ def load_state(self:Learner, weights:dict, state:dict): # what `load_training` r
 def resume(self:Learner, folder # of the checkpoints of a training, or one of them
           ) -> Learner: # itself, ready for `fit`
     "Go on from the newest checkpoint, as if nothing had happened; without one, from the start."
-    folder = Path(folder)
+    folder = as_path(folder)
     found = [folder] if (folder/'training.json').is_file() else checkpoints(folder)
     if found: self.load_state(*load_training(found[-1]))
     return self
@@ -483,11 +513,11 @@ _curves = ('train_cross_entropy', 'valid_nll'), ('train_elbo_loss2', 'valid_bpd'
 @patch
 def plot(self:Learner): # Figure
     "Learning curves: cross-entropy, bits/dim, accuracy."
+    if not self.history: raise ValueError('there is no history to plot: train first, with fit')
     fig, axs = figure(1, 3, size=(8,2.4))
     def draw(ax, name, color, label):
-        if not all(name in h for h in self.history): return     # training bits/dim only where a loss asks for them
-        epochs, values = zip(*((h['epoch'], h[name]) for h in self.history))
-        ax.plot(epochs, values, color=class_color(color), label=label)
+        points = [(h['epoch'], h[name]) for h in self.history if name in h]     # bits/dim where a loss asks for them
+        if points: ax.plot(*zip(*points), color=class_color(color), label=label)
     for ax,title,(train,valid) in zip(axs, ('cross-entropy (nats)', 'bits/dim', 'accuracy'), _curves):
         draw(ax, train, 0, 'training')
         draw(ax, valid, 1, 'validation')
@@ -495,6 +525,7 @@ def plot(self:Learner): # Figure
         ax.xaxis.get_major_locator().set_params(integer=True)
     axs[0].set_yscale('log')
     axs[0].legend()
-    lowest = min(min(h['train_accuracy'], h['valid_accuracy']) for h in self.history)
+    accuracies = [h.get(name, math.nan) for h in self.history for name in _curves[2]]
+    lowest = min(filter(math.isfinite, accuracies), default=0)
     axs[2].set_ylim(max(0, lowest-0.02), 1.005)
     return fig

@@ -29,7 +29,7 @@ def exploded(losses:list # of the steps so far
             ) -> bool:
     "True if the last loss is not finite, or the smoothed ones have risen by three times the least of them."
     s = smoothed(losses)
-    return not math.isfinite(losses[-1]) or s[-1] > min(s) + 3*max(1, abs(min(s)))
+    return not math.isfinite(s[-1]) or s[-1] > min(s) + 3*max(1, abs(min(s)))
 
 # %% ../../nbs/5_training/06_learning_rate.ipynb #50f4c9c7
 def suggest_rate(rates:list, losses:list # of the steps

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from ..core.devices import precise
 from ..prototypes.mixture import Mixture, check_targets
 from ..prototypes.protoflow import ProtoFlowOutput
 
@@ -126,11 +127,15 @@ class _MeanAffinity(torch.autograd.Function):
 def _full_affinity(loc, L): # (Y,K,D), (Y,K,D,D)
     "1-H² of all pairs (Y,K,K) with full covariances; for D small enough to have such covariances."
     def log_det(factor): return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    dtype, D = loc.dtype, loc.shape[2]
+    loc, L = (t.to(precise(t.device)) for t in (loc, L))
     cov, delta = L @ L.mT, loc[:,:,None] - loc[:,None]
-    mean = torch.linalg.cholesky((cov[:,:,None] + cov[:,None])/2)                              # (Y,K,K,D,D)
+    rounding = 10*D*torch.finfo(cov.dtype).eps*cov.diagonal(dim1=2, dim2=3).sum(2).amax().detach()
+    mean = (cov[:,:,None] + cov[:,None])/2 + rounding*torch.eye(D).to(cov)                     # (Y,K,K,D,D)
+    mean = torch.linalg.cholesky(mean)
     v = torch.linalg.solve_triangular(mean, delta[...,None], upper=False)[...,0]
     volumes = 0.5*(log_det(L)[:,:,None] + log_det(L)[:,None]) - log_det(mean)
-    return ((volumes - v.square().sum(-1)/8)/loc.shape[2]).exp()
+    return ((volumes - v.square().sum(-1)/8)/D).exp().to(dtype)
 
 # %% ../../nbs/5_training/01_losses.ipynb #a1393ca2
 def diversity_loss(mixture:Mixture) -> Tensor: # scalar, from -1 (all far apart) to 0 (all the same)

@@ -49,7 +49,7 @@ def scores(log_prob:Tensor, # (N,Y) log p(x|y), nats
     right = (log_p.argmax(1) == y).double()
     among_five = (log_p.topk(min(5, Y)).indices == y[:,None]).any(1).double()
     calibrated = calibration(proba.amax(1), right)
-    brier = (proba - torch.eye(Y)[y]).square().sum(1).mean().item()
+    brier = (proba - torch.eye(Y).to(proba)[y]).square().sum(1).mean().item()
     return dict(accuracy=right.mean().item(), top5=among_five.mean().item(), brier=brier,
                 nll=0.-log_p.gather(1, y[:,None]).mean().item(), ece=calibrated.ece, mce=calibrated.mce,
                 bpd=-(log_prob.logsumexp(1) - math.log(Y)).mean().item()/bits,
