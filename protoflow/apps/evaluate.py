@@ -47,7 +47,7 @@ def mean_log_proba(model:ProtoFlow, dl, looks:list, # functions of a batch of im
                   ) -> Tensor: # (N,Y)
     "Log of the class probabilities averaged over several looks at each image."
     log_p = [collect(model, Seen(dl, look), n_samples, seed+i)[0].log_softmax(1) for i,look in enumerate(looks)]
-    return torch.stack(log_p).logsumexp(0) - math.log(len(looks))
+    return torch.stack(log_p).logsumexp(0).log_softmax(1)       # so that rounding lifts no probability above 1
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16004
 def with_variance(model:ProtoFlow, # stays as it is

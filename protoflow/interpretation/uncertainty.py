@@ -49,6 +49,7 @@ def reliability(proba:Tensor, # (N,Y) probabilities of the classes
                ) -> Reliability:
     "Confidence against accuracy, bin by bin, and what sums them up."
     proba, y = check_proba(proba).double(), check_labels(y, proba.shape[1], len(proba)).cpu()
+    proba = proba/proba.sum(1, keepdim=True)        # rounding may lift a row above 1
     confidence, predicted = proba.max(1)
     c = calibration(confidence, predicted == y, n_bins)
     brier = (proba - F.one_hot(y, proba.shape[1])).square().sum(1).mean().item()

@@ -44,7 +44,7 @@ def scores(log_prob:Tensor, # (N,Y) log p(x|y), nats
           ) -> dict: # metric → float; class_accuracy → list of Y, None where a class has no image
     "Accuracy, NLL, Brier score, calibration and bits/dim from class log densities."
     (N, Y), bits = log_prob.shape, n_dims*math.log(2)
-    if log_p is None: log_p = log_prob.log_softmax(1)
+    log_p = (log_prob if log_p is None else log_p).log_softmax(1)       # an average may be off by rounding
     proba = log_p.exp()
     right = (log_p.argmax(1) == y).double()
     among_five = (log_p.topk(min(5, Y)).indices == y[:,None]).any(1).double()
