@@ -17,6 +17,7 @@ from .train import FirstBatches
 from ..core.devices import evaluating
 from ..data.augment import AUGMENTATIONS, get_augment
 from ..data.datasets import get_dls
+from ..data.loaders import renumbered
 from ..prototypes.official import load_official
 from ..prototypes.protoflow import ProtoFlow, load_model, pretrained_names
 from ..training.checkpoints import checkpoints
@@ -73,7 +74,7 @@ def prototype_scores(model:ProtoFlow, dl, # batches of images and labels
     won = torch.zeros(Y*K, dtype=torch.long)        # images whose most likely prototype this is
     right = torch.zeros(Y*K, dtype=torch.long)      # those of them that have its class
     with evaluating(model):
-        for x,y in dl:
+        for x,y in renumbered(dl, model.config.classes):
             best = model(x.to(device), g).component_log_prob.flatten(1).argmax(1).cpu()
             won += torch.bincount(best, minlength=Y*K)
             right += torch.bincount(best[best//K == y], minlength=Y*K)
@@ -139,7 +140,8 @@ def scoring_loaders(args, model, folder=None): # folder: of the run that made th
     else: options |= dict(img_size=c.height if c.height == c.width else (c.height, c.width), channels=c.channels)
     dls = get_dls(name, bs=max(1, args.batch_size//4), **options)
     _check_fits(model.config, dls, name)
-    return dls
+    try: return renumbered(dls, model.config.classes)
+    except ValueError as e: raise ValueError(f'{name}: {e}; name another data set with --dataset') from e
 
 def _check_fits(config, dls, name):
     c, n_classes = config.flow, len(config.classes)

@@ -150,7 +150,8 @@ def _answer(e, between):
 def _file_name(word):
     "A name for the explanation of an image, never that of the image."
     stem = word if word.startswith('test:') else Path(word).stem
-    return re.sub(r'\W+', '-', stem).strip('-') + '-explained.png'
+    letters = re.sub(r'\W+', '-', stem).strip('-').encode()[:200].decode(errors='ignore')      # a name has 255 bytes
+    return (letters or 'image') + '-explained.png'
 
 # %% ../../nbs/7_apps/08_explain.ipynb #7c312243
 def make_explanations(args) -> list: # of files

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from ..data.images import ImageData
-from ..data.loaders import ImageLoader, check_dls
+from ..data.loaders import ImageLoader, check_dls, renumbered
 from ..prototypes.pruning import plot_pruning_scores
 from ..training.metrics import collect, roundtrip_exact, scores
 from ..interpretation.prototypes import reencode_prototypes, show_prototypes, show_reconstructions, show_samples
@@ -55,6 +55,7 @@ def gather(model, # ProtoFlow
           ) -> Material:
     "What a report is made from."
     if n < 10: raise ValueError(f'n {n}: expected at least 10 images')
+    dls = renumbered(dls, model.config.classes)
     train, test = _some(dls.train.dataset, 10*n, seed), _some(dls.test.dataset, n, seed)
     near = model.eval().nearest_examples(train, seed=seed)
     log_prob, _ = collect(model, ImageLoader(test, bs), n_samples, seed)
@@ -178,7 +179,7 @@ def part_wrong(m:Material) -> tuple: # of the report → heading, text, [(words,
     "The most confident mistake, explained against its true class."
     wrong = _surest(m, ~m.right)
     i = _agreeing(m, wrong)
-    fig = show_explanation(_explain(m, i, other=m.test[i][1]))
+    fig = show_explanation(_explain(m, i, other=m.model.config.classes[m.test[i][1]]))
     return *caption('wrong', n_wrong=len(wrong), n=len(m.test)), [(f'Explanation of test image {i}, wrong', fig)]
 
 # %% ../../nbs/7_apps/04_report.ipynb #82995770

@@ -164,7 +164,7 @@ class FirstBatches:
     def __iter__(self): return islice(self.dl, 1)
     def __len__(self): return 1
     def __getitem__(self, i): return self.dl[i]
-    def __getattr__(self, name): return getattr(self.dl, name)
+    def __getattr__(self, name): return getattr(vars(self).get('dl'), name)      # none yet while it is copied
 
 # %% ../../nbs/7_apps/05_train.ipynb #8960df0c
 def loaders(args) -> DataLoaders:
@@ -299,6 +299,8 @@ def resume(learner, args, folder): # folder: of the run
     weights_only = args.no_restore_optimizer and not own
     state = None if weights_only else load_training(checkpoint)
     changed = _changed(args, checkpoint)
+    try: learner.count_as(checkpoint)
+    except ValueError as e: raise ValueError(f'--dataset {args.dataset}: {e}') from e
     try:
         if weights_only: learner.model.load_state_dict(load_model(checkpoint).state_dict())
         else: learner.load_state(*state)

@@ -112,6 +112,7 @@ class NoImages:
 # %% ../../nbs/2_data/07_cub_objectnet.ipynb #ed4a7039
 class TestOnly(DataLoaders):
     "A data set that has a test set and nothing else."
+    def __post_init__(self): pass
     def __repr__(self):
         size, n = '×'.join(map(str, self.image_shape)), len(self.test.dataset)
         return f'{self.name}: test images only, {n:,} of {size} in {self.n_classes} classes'

@@ -9,14 +9,14 @@ __all__ = ['FILLS', 'HEATMAPS', 'log_density_map', 'log_shares', 'latent_heatmap
            'draw_evidence', 'draw_heatmap', 'show_heatmaps']
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #e171b735
-import math, textwrap
+import math
 from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ..core.checks import check_choice
 from ..core.devices import evaluating
-from ..core.figures import class_color, figure, show_image, to_display
+from ..core.figures import class_color, figure, plain, show_image, to_display
 from ..core.noise import derived_seed, draw_normal
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #65004926
@@ -380,12 +380,12 @@ def show_heatmaps(model, # ProtoFlow
                  ): # Figure
     "A row for each way: images under their heatmaps."
     y, other = _two_classes(model, x, y, 'runner-up' if other is None else other)
-    names, n = model.config.classes, model.config.flow.n_levels
+    names, n = [plain(name, 40, 10) for name in model.config.classes], model.config.flow.n_levels
     fig, axs = figure(len(hows)+1, len(x), size=(scale*len(x)+0.9, scale*(len(hows)+1)+0.4), squeeze=False)
     for ax,image,a,b in zip(axs[0], x, y.tolist(), other.tolist()):
         show_image(ax, image, n)
-        ax.set_title(textwrap.fill(names[a], 10), color=class_color(a), fontsize=7)
-        ax.set_xlabel(textwrap.fill(names[b], 10), color=class_color(b), fontsize=7)
+        ax.set_title(names[a], color=class_color(a), fontsize=7)
+        ax.set_xlabel(names[b], color=class_color(b), fontsize=7)
     for how,row in zip(hows, axs[1:]):
         heat = heatmap(model, x, y, other, how)
         for ax,*drawn in zip(row, x, heat, y.tolist(), other.tolist()): draw_heatmap(ax, *drawn, n)

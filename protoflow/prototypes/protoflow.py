@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from ..core.checks import check_labels
 from ..core.devices import DeviceModule, evaluating
-from ..data.loaders import check_dls
+from ..data.loaders import check_dls, renumbered
 from ..flows.denseflow import DenseFlow, DenseFlowConfig, Latents
 from .mixture import Mixture, over_prototypes
 from .saving import check_folder, recover
@@ -181,7 +181,7 @@ class LatentBatches:
     def __init__(self, model:ProtoFlow, # encodes
                  loader, # batches (x, y); iterated again and again
                  seed:int=0): # of the flow's noise
-        self.model, self.loader, self.seed = model, loader, seed
+        self.model, self.loader, self.seed = model, renumbered(loader, model.config.classes), seed
     @torch.no_grad()
     def __iter__(self):
         device = self.model.device

@@ -7,7 +7,7 @@ __all__ = ['TRAINABLE', 'LOSSES', 'INITS', 'warmup_cosine', 'parameter_groups', 
            'check_fits', 'leave', 'CollapseReport']
 
 # %% ../../nbs/5_training/05_learner.ipynb #5e1ae137
-import gc, math, time
+import dataclasses, gc, json, math, time
 from pathlib import Path
 import torch
 import torch.distributed as dist
@@ -18,7 +18,7 @@ from ..core.checks import check_choice
 from ..core.devices import evaluating, rank_and_world_size
 from ..core.figures import class_color, figure
 from ..core.noise import derived_seed, SharedNoise
-from ..data.loaders import check_dls
+from ..data.loaders import check_dls, renumbered
 from ..prototypes import fitting
 from ..prototypes.collapse import collapse_report
 from .callbacks import Callback, FiniteGuard, Progress, StopTraining
@@ -405,12 +405,23 @@ def load_state(self:Learner, weights:dict, state:dict): # what `load_training` r
         if type(c).__name__ in state['callbacks']: c.load_state(state['callbacks'][type(c).__name__])
 
 @patch
+def count_as(self:Learner, path): # of a checkpoint
+    "Count classes as a checkpoint does; a `ValueError` if the data has other classes."
+    classes = json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['classes']
+    dls = renumbered(self.dls, classes)
+    if dls is self.dls: return
+    self.dls, self.model.config = dls, dataclasses.replace(self.model.config, classes=tuple(classes))
+
+@patch
 def resume(self:Learner, folder # of the checkpoints of a training, or one of them
           ) -> Learner: # itself, ready for `fit`
     "Go on from the newest checkpoint, as if nothing had happened; without one, from the start."
     folder = Path(folder)
     found = [folder] if (folder/'training.json').is_file() else checkpoints(folder)
-    if found: self.load_state(*load_training(found[-1]))
+    if not found: return self
+    saved = load_training(found[-1])
+    self.count_as(found[-1])
+    self.load_state(*saved)
     return self
 
 # %% ../../nbs/5_training/05_learner.ipynb #829508b0
