@@ -97,7 +97,7 @@ def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or 
 def _best_first(folder):
     "The checkpoints of a training, those with the best validation first, and of equals the newest."
     def nll(path):
-        try: return json.loads((path/'metrics.json').read_text()).get('valid_nll', math.inf)
+        try: return json.loads((path/'metrics.json').read_text(encoding='utf-8')).get('valid_nll', math.inf)
         except (OSError, ValueError): return math.inf
     return sorted(reversed(checkpoints(folder)), key=nll)
 
@@ -121,10 +121,11 @@ def _released(path):
 # %% ../../nbs/7_apps/06_evaluate.ipynb #26aa49fc
 def split_of(folder, # of a run, or where it would be
              ) -> dict: # options of `get_dls`; empty if there are no options of a run
-    "What decided which images a run held out for validation."
+    "What decided which images a run held out for validation, and what it made of the others."
     path = Path(folder)/'options.json'
-    said = json.loads(path.read_text()) if path.is_file() else {}
-    split = dict(seed=said.get('seed'), valid_size=said.get('val_size'), interpolation=said.get('interpolation'))
+    said = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    split = dict(seed=said.get('seed'), valid_size=said.get('val_size'), interpolation=said.get('interpolation'),
+                 augment=said.get('augmentation'))
     return {name: value for name,value in split.items() if value is not None}
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16006
@@ -134,9 +135,10 @@ def scoring_loaders(args, model, folder=None): # folder: of the run that made th
     name = args.dataset or trained_on
     if not name:
         raise ValueError('the checkpoint does not say what it was trained on: name a data set with --dataset')
-    options = split_of(folder) if folder is not None and name == trained_on else {}
+    same = trained_on in (name, str(Path(name).expanduser().resolve()))
+    options = split_of(folder) if folder is not None and same else {}
     if args.num_workers is not None: options['num_workers'] = args.num_workers
-    if name == 'digits': options.pop('interpolation', None)     # they are used as they are
+    if name == 'digits': options = {k: v for k,v in options.items() if k not in ('interpolation', 'augment')}
     else: options |= dict(img_size=c.height if c.height == c.width else (c.height, c.width), channels=c.channels)
     dls = get_dls(name, bs=max(1, args.batch_size//4), **options)
     _check_fits(model.config, dls, name)
@@ -236,7 +238,7 @@ def score_checkpoint(args) -> dict: # part of the data → scores
     path = folder/f'scores_{Path(dls.name).name}'/f'scores_{time.strftime("%Y%m%d-%H%M%S")}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {name: value for name,value in vars(args).items() if name != 'config'}
-    path.write_text(json.dumps(dict(options=options, **parts), indent=1))
+    path.write_text(json.dumps(dict(options=options, **parts), indent=1), encoding='utf-8')
     print(table(parts))
     print(f'written to {path}' + (', with the scores of each prototype' if args.proto_scores else ''))
     return parts

@@ -8,7 +8,7 @@ __all__ = ['APPROACHES', 'loss_weights', 'training_parser', 'FirstBatches', 'loa
            'train', 'main']
 
 # %% ../../nbs/7_apps/05_train.ipynb #ba353f60
-import argparse, dataclasses, json, os
+import argparse, dataclasses, json, os, re
 from itertools import islice
 from pathlib import Path
 import torch
@@ -174,7 +174,8 @@ def loaders(args) -> DataLoaders:
     if_given = dict(img_size=args.img_size, channels=args.channels, interpolation=args.interpolation,
                     augment=args.augmentation, num_workers=args.num_workers)
     options |= {name: value for name,value in if_given.items() if value is not None}
-    dls = get_dls(args.dataset, **options)
+    try: dls = get_dls(args.dataset, **options)
+    except ValueError as e: raise ValueError(re.sub(r'n_views( \d+|=)', '--consistency_loss', str(e))) from e
     if not args.sanity_check: return dls
     return DataLoaders(dls.name, *map(FirstBatches, (dls.train, dls.valid, dls.test)), dls.classes)
 
@@ -211,7 +212,8 @@ def _model_around_flow(args, dls, base, own):
     said = f'--flow_ckpt {args.flow_ckpt}'
     if args.growth: raise ValueError(f'--growth {args.growth}: the flow of {said} has its own; leave --growth out')
     C, H, W = dls.image_shape
-    flow = flow_in(args.flow_ckpt, H, W)
+    try: flow = flow_in(args.flow_ckpt, H, W)
+    except ValueError as e: raise ValueError(f'--flow_ckpt {e}') from e
     c = flow.config
     if (c.channels, c.n_levels) != (C, dls.n_levels):
         raise ValueError(f'{said}: is a flow for {c.channels} channels and {c.n_levels} grey levels, '
@@ -233,7 +235,7 @@ class SaveOptions(Callback):
         if learner.rank > 0: return
         self.folder.mkdir(parents=True, exist_ok=True)
         options = {name: value for name,value in vars(self.args).items() if name != 'config'}
-        (self.folder/'options.json').write_text(json.dumps(options, indent=1))
+        (self.folder/'options.json').write_text(json.dumps(options, indent=1), encoding='utf-8')
 
 # %% ../../nbs/7_apps/05_train.ipynb #c0a15008
 def run_folder(args, dls) -> Path:
@@ -274,7 +276,7 @@ def _changed(args, checkpoint):
     files = (folder/'options.json' for folder in checkpoint.parents[:2])
     path = next(filter(Path.is_file, files), None)
     if path is None: return ''
-    was = json.loads(path.read_text())
+    was = json.loads(path.read_text(encoding='utf-8'))
     other = [f'--{k} {was[k]} → {v}' for k,v in vars(args).items() if k in was.keys() - _free and v != was[k]]
     if not other: return ''
     words = f'this run had other options: {", ".join(other)}'
@@ -355,7 +357,8 @@ def train(args) -> dict: # test scores
     dls.train.set_epoch(args.seed, 0, learner.rank, learner.world_size)
     if args.resume or restarts(): resume(learner, args, folder)
     if learner.rank == 0: print(first_lines(args, dls, learner, folder), flush=True)
-    _fit(learner, args, folder)
+    try: _fit(learner, args, folder)
+    except KeyboardInterrupt as e: raise KeyboardInterrupt(*_what_is_kept(folder)) from e
     scores = evaluate(learner.model, dls.test, seed=args.seed)
     if learner.rank == 0:
         save_model(learner.model, folder/'final', scores)
@@ -364,6 +367,12 @@ def train(args) -> dict: # test scores
     return scores
 
 _result = 'test: accuracy {accuracy:.4f}, NLL {nll:.4f} nats, {bpd:.3f} bits/dim, ECE {ece:.4f}; {n_images} images'
+
+def _what_is_kept(folder):
+    "What to say of a run that is stopped."
+    saved = checkpoints(folder/'checkpoints')
+    if not saved: return ['nothing is saved yet, as no epoch has ended']
+    return [f'saved is {saved[-1]}', f'go on with --config {folder}/options.json --resume {folder}']
 
 def _fit(learner, args, folder):
     if args.gmm_em:

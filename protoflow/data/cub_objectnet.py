@@ -41,7 +41,8 @@ class CUB200:
         self.boxes = [self.box(*map(float, boxes[i])) for i in use]
         self.classes = [names[n][0].split('.', 1)[-1].replace('_', ' ') for n in sorted(names, key=int)]
     def table(self, name): # of a text file: {number: the other words of its line}
-        return {n: rest for n,*rest in map(str.split, (self.folder/f'{name}.txt').read_text().splitlines())}
+        lines = (self.folder/f'{name}.txt').read_text(encoding='utf-8').splitlines()
+        return {n: rest for n,*rest in map(str.split, lines)}
     @staticmethod
     def box(x, y, w, h): # left, top, width, height → left, top, right, bottom; pixels
         return round(x), round(y), max(round(x+w), round(x)+1), max(round(y+h), round(y)+1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from ..core.checks import check_images, check_labels
+from ..core.devices import with_gradients
 from ..core.figures import class_color, figure, plain, show_image
 from ..data.loaders import renumbered
 
@@ -72,6 +73,7 @@ def _slide(mixture, z, scale, u, target, margin, n_steps):
     return u
 
 # %% ../../nbs/6_interpretation/05_counterfactuals.ipynb #65520d18
+@with_gradients
 @torch.no_grad()
 def smallest_move(mixture, # Mixture
                   z:Tensor, # (B,...) latents
@@ -176,6 +178,7 @@ def _targets(mixture, z, logits, target):
     raise ValueError(f'target {target[same[0]]}: image {same[0]} has this class already; ask for another')
 
 # %% ../../nbs/6_interpretation/05_counterfactuals.ipynb #795149e5
+@with_gradients
 @torch.no_grad()
 def counterfactuals(model, # ProtoFlow
                     x:Tensor, # (B,C,H,W) integers

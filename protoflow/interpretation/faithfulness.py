@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from ..core.checks import check_choice
-from ..core.devices import evaluating
+from ..core.devices import evaluating, with_gradients
 from ..core.figures import class_color, figure, plain
 from ..data.loaders import renumbered
 from ..prototypes.protoflow import LatentBatches
@@ -29,6 +29,7 @@ def random_heatmap(model, x:Tensor, y=None, other=None, k=None, seed:int=0) -> T
     return torch.rand(len(x), *x.shape[-2:], generator=generator, dtype=torch.float64)
 
 # %% ../../nbs/6_interpretation/08_faithfulness.ipynb #8ea70001
+@with_gradients
 @torch.no_grad()
 def gradient_input_heatmap(model, # ProtoFlow
                            x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
@@ -57,6 +58,7 @@ def _captum(how, forward):
     return getattr(attr, how)(forward)
 
 # %% ../../nbs/6_interpretation/08_faithfulness.ipynb #847f82b6
+@with_gradients
 @torch.no_grad()
 def captum_heatmap(model, # ProtoFlow
                    x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`

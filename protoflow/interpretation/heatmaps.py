@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ..core.checks import check_choice
-from ..core.devices import evaluating
+from ..core.devices import evaluating, with_gradients
 from ..core.figures import class_color, figure, plain, show_image, to_display
 from ..core.noise import derived_seed, draw_normal
 
@@ -232,6 +232,7 @@ def shapley_heatmap(model, # ProtoFlow
     return heat
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #1914631b
+@with_gradients
 def gradient_heatmap(model, # ProtoFlow
                      x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
                      fill='edge', # one of `FILLS`, or a tensor like `x`: where the path starts
@@ -255,6 +256,7 @@ def gradient_heatmap(model, # ProtoFlow
     return torch.cat(heat)
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #b85adfb7
+@with_gradients
 def pixel_gradient(model, # ProtoFlow, in evaluation mode
                    x:Tensor, v:Tensor, # (B,C,H,W) integers, which decide the noise, and values in 0..1, see `asked_at`
                    seed:int, # of the noise

@@ -299,7 +299,7 @@ def show_reencoded(model, # ProtoFlow
     for line in (ax.axhline, ax.axvline):
         for end in ends[:-1]: line(end-0.5, color='#ccc', lw=0.5)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(ends - (n+1)/2, [plain(name, 40) for name in model.config.classes], fontsize=8)
+        axis.set_ticks(ends - (n+1)/2, [plain(name, 20) for name in model.config.classes], fontsize=8)
         axis.set_tick_params(length=0)
         for c,label in enumerate(axis.get_ticklabels()): label.set_color(class_color(c))
     ax.set(xlabel='taken for a prototype of', ylabel='drawn from a prototype of')

@@ -80,7 +80,7 @@ def _checkpoint(path): # folder, or .pt
     if not path.is_file(): raise ValueError(f'{path}: there is no such file or folder')
     if not config.is_file():
         raise ValueError(f'{path}: there is no config.json beside it; expected a released ProtoFlow or DenseFlow')
-    return path, json.loads(config.read_text())
+    return path, json.loads(config.read_text(encoding='utf-8'))
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #8d3835af
 def _flow_config(config, state, path): # config.json, flow entries under our names

@@ -236,7 +236,7 @@ def load_model(folder # of the checkpoint
     _check_there(folder)
     if (folder/'checksums.json').is_file(): check_folder(folder)
     try:
-        text = (folder/'config.json').read_text()
+        text = (folder/'config.json').read_text(encoding='utf-8')
         if 'dequant_steps' in json.loads(text): model = DenseFlow(DenseFlowConfig.from_json(text))
         else: model = ProtoFlow(ProtoFlowConfig.from_json(text))
         model.load_state_dict(load_file(folder/'model.safetensors'))
@@ -269,4 +269,4 @@ def from_pretrained(cls:ProtoFlow, name:str # one of `pretrained_names()`
 def pretrained_card(name:str # one of `pretrained_names()`
                    ) -> str: # Markdown
     "What a pretrained model was trained on and how, and its scores."
-    return (_pretrained(name)/'card.md').read_text()
+    return (_pretrained(name)/'card.md').read_text(encoding='utf-8')

@@ -16,8 +16,8 @@ def write_model(model, # ProtoFlow or DenseFlow
                 metrics:dict=None): # written beside it
     "Write the files of a model."
     state = {k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
-    (folder/'config.json').write_text(model.config.to_json())
-    (folder/'metrics.json').write_text(json.dumps(metrics or {}, indent=2))
+    (folder/'config.json').write_text(model.config.to_json(), encoding='utf-8')
+    (folder/'metrics.json').write_text(json.dumps(metrics or {}, indent=2), encoding='utf-8')
     save_file(state, folder/'model.safetensors')
 
 # %% ../../nbs/4_prototypes/05_saving.ipynb #88194e3c
@@ -29,7 +29,7 @@ def _checksums(folder): # with files
 def check_folder(folder): # of a checkpoint
     "Raise a `ValueError` that names the file unless every file in `checksums.json` is there and as it was written."
     listed = Path(folder)/'checksums.json'
-    try: expected = dict(json.loads(listed.read_text()))
+    try: expected = dict(json.loads(listed.read_text(encoding='utf-8')))
     except (OSError, TypeError, ValueError) as e:
         raise ValueError(f'{listed}: cannot be read ({e}); expected a checkpoint folder as save_model writes it') from e
     found = _checksums(listed.parent)
@@ -53,7 +53,7 @@ def _check_place(folder):
 
 def _seal(folder):
     "Write `checksums.json`, and see to it that everything in the folder is on the disk."
-    (folder/'checksums.json').write_text(json.dumps(_checksums(folder), indent=1))
+    (folder/'checksums.json').write_text(json.dumps(_checksums(folder), indent=1), encoding='utf-8')
     for p in folder.iterdir():
         p.chmod(0o644)      # safetensors writes files that nobody else may read
         with open(p, 'rb') as f: os.fsync(f.fileno())
