@@ -5,7 +5,7 @@ The order of rooms and modules is that of the folders and notebooks in `nbs/`: `
 """
 import ast, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
-from notebooks import ROOT, find, get_config, nbformat
+from notebooks import ROOT, TEXT, find, get_config, nbformat
 from pyflakes.checker import Checker
 
 LIB = get_config().lib_path.name
@@ -101,11 +101,11 @@ def undeclared():
     with tempfile.TemporaryDirectory() as tmp:
         required = {k: v.split() for k, v in get_config().d.items() if k.endswith('requirements')}
         extra = [r for k, v in required.items() if k not in ('requirements', 'dev_requirements') for r in v]
-        Path(tmp, 'requirements.txt').write_text('\n'.join([*required['requirements'], *extra]))
+        Path(tmp, 'requirements.txt').write_text('\n'.join([*required['requirements'], *extra]), encoding='utf-8')
         Path(tmp, 'pyproject.toml').touch()
         shutil.copytree(LIB, Path(tmp, LIB), ignore=shutil.ignore_patterns('__pycache__', 'pretrained'))
         command = [sys.executable, '-m', 'deptry', '--no-ansi', '.', '--per-rule-ignores', 'DEP002=tensorboard']
-        run = subprocess.run(command, cwd=tmp, capture_output=True, text=True)
+        run = subprocess.run(command, cwd=tmp, **TEXT)
     return [line for line in run.stderr.splitlines() if ' DEP' in line] or ([run.stderr] if run.returncode else [])
 
 

@@ -306,7 +306,7 @@ def gpu_bf16(flop, training):
 def machine():
     "What the numbers were measured on."
     info = Path('/proc/cpuinfo')
-    names = re.findall(r'^model name\s*: (.+)', info.read_text(), re.M) if info.exists() else []
+    names = re.findall(r'^model name\s*: (.+)', info.read_text(encoding='utf-8'), re.M) if info.exists() else []
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(date=str(date.today()), cpu=names[0] if names else platform.machine(), cores=os.cpu_count(), gpu=gpu,
                 instructions=torch.backends.cpu.get_cpu_capability(), threads=torch.get_num_threads(),
@@ -327,13 +327,13 @@ def main():
     chosen = [name for name in MEASUREMENTS if args.pattern in name]
     if not chosen: sys.exit(f'no measurement is called {args.pattern!r}: expected part of {", ".join(MEASUREMENTS)}')
     out = Path(args.out)
-    old = json.loads(out.read_text())['results'] if out.exists() and args.pattern else {}
+    old = json.loads(out.read_text(encoding='utf-8'))['results'] if out.exists() and args.pattern else {}
     results = {}
     for name in chosen:
         results[name] = dict(what=MEASUREMENTS[name].__doc__, target=TARGETS[name], **(result := MEASUREMENTS[name]()))
         print(line(name, result), flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(dict(machine=machine(), results={**old, **results}), indent=2))
+    out.write_text(json.dumps(dict(machine=machine(), results={**old, **results}), indent=2), encoding='utf-8')
     print(f'written to {out}')
 
 

@@ -82,7 +82,7 @@ def jupyterlab(folder):
     options = ['--no-browser', f'--ServerApp.port={port}', '--ServerApp.port_retries=0', '--IdentityProvider.token=',
                '--LabApp.expose_app_in_browser=True', '--LabApp.news_url=', f'--ServerApp.root_dir={folder}/nbs']
     if os.geteuid() == 0: options.append('--allow-root')
-    with open(folder/'lab.log', 'w+') as log:
+    with open(folder/'lab.log', 'w+', encoding='utf-8') as log:
         command = [sys.executable, '-m', 'jupyterlab', *options]
         process = subprocess.Popen(command, cwd=folder, env=ENV | state, stdout=log, stderr=log)
         try:
@@ -90,7 +90,8 @@ def jupyterlab(folder):
                 with socket.socket() as s:
                     if s.connect_ex(('127.0.0.1', port)) == 0: break
                 if process.poll() is not None:
-                    raise RuntimeError('JupyterLab did not start:\n' + (folder/'lab.log').read_text()[-3000:])
+                    said = (folder/'lab.log').read_text(encoding='utf-8', errors='replace')
+                    raise RuntimeError('JupyterLab did not start:\n' + said[-3000:])
                 time.sleep(0.2)
             yield f'http://127.0.0.1:{port}/lab'
         finally:

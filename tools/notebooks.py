@@ -20,6 +20,9 @@ for name in 'JUPYTER_CONFIG_DIR', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'IP
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[name] = str(folder)
 os.chdir(ROOT)
+for stream in sys.stdout, sys.stderr: stream.reconfigure(errors='replace')      # a terminal may not know every letter
+
+TEXT = dict(capture_output=True, encoding='utf-8', errors='replace')      # of a process
 
 import nbformat
 from nbclient import NotebookClient

@@ -6,7 +6,7 @@ import argparse, ast, os, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
 from architecture import CHECKS
 from documented import undocumented
-from notebooks import ROOT, WIDGET, execute, find, get_config, in_parallel
+from notebooks import ROOT, TEXT, WIDGET, execute, find, get_config, in_parallel
 from notebooks import nbformat, readme, readme_pictures, tidy
 from pyflakes.checker import Checker
 
@@ -34,7 +34,7 @@ def export_differences():
         shutil.copytree('nbs', Path(tmp)/'nbs', symlinks=True)
         env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
         code = 'from nbdev.doclinks import nbdev_export; nbdev_export()'
-        run = subprocess.run([sys.executable, '-c', code], cwd=tmp, env=env, capture_output=True, text=True)
+        run = subprocess.run([sys.executable, '-c', code], cwd=tmp, env=env, **TEXT)
         if run.returncode: return [run.stderr]
         new = {p.relative_to(tmp): p.read_bytes() for p in Path(tmp, LIB).rglob('*.py')}
         new[Path('pyproject.toml')] = Path(tmp, 'pyproject.toml').read_bytes()
@@ -61,7 +61,7 @@ for name in sys.argv[1:]:
 def import_errors():
     "The modules that cannot be imported alone, and why."
     names = ['.'.join(p.with_suffix('').parts).removesuffix('.__init__') for p in modules() if p.name != '_modidx.py']
-    run = subprocess.run([sys.executable, '-c', IMPORTER, *names], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, '-c', IMPORTER, *names], **TEXT)
     return [*run.stdout.split(), run.stderr] if run.stdout or run.returncode else []
 
 
@@ -112,7 +112,7 @@ def readme_differences():
 def too_large():
     "The largest files, if all that git keeps are too much."
     command = ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
-    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split('\0')
+    names = subprocess.run(command, **TEXT, check=True).stdout.split('\0')
     files = [p for p in map(Path, filter(None, names)) if p.is_file() and not p.is_symlink()]
     sizes = sorted(((p.stat().st_size/2**20, p) for p in files), reverse=True)
     total = sum(size for size, _ in sizes)

@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['positive_int', 'natural_int', 'seed_int', 'positive_float', 'nonnegative_float', 'share_float', 'probability_float',
            'OneLineParser', 'option', 'number', 'common_options', 'parse', 'check_device', 'restarts', 'choose_device',
-           'new_file', 'write_new', 'run_command']
+           'new_file', 'write_new', 'in_flags', 'one_line', 'run_command']
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #f1c00003
 import argparse, json, math, os, re, sys, warnings
+from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import chain, count
 from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
+from tqdm.auto import tqdm
 from ..core.checks import as_path
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #14c247a5
@@ -41,9 +43,8 @@ def option(group, # parser, or a group of its options
     help = help.replace('%', '%%')      # argparse fills in what follows a single one
     if kind is bool: return group.add_argument(*names, action='store_true', help=help)
     if kind: kwargs['type' if callable(kind) else 'choices'] = kind
-    if default is not None:
-        kwargs['default'] = default
-        help += f' (default: {default})'
+    if default is not None: kwargs['default'] = default
+    if default not in (None, []): help += f' (default: {default})'
     group.add_argument(*names, help=help, **kwargs)
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #1af0762e
@@ -101,7 +102,7 @@ def parse(parser, # `OneLineParser` with --config
 
 def _words_of(path, parser):
     "The entries of a JSON file as words of the command line."
-    try: said = dict(json.loads(as_path(path).read_text()))
+    try: said = dict(json.loads(as_path(path).read_text(encoding='utf-8-sig')))
     except (OSError, ValueError, TypeError) as e: parser.error(f'--config {path}: not a readable JSON object ({e})')
     known = {action.dest for action in parser._actions if action.option_strings}
     if unknown := sorted(set(said) - known): parser.error(f'--config {path}: unknown options {", ".join(unknown)}')
@@ -165,17 +166,49 @@ def write_new(content, # text, or the bytes of a picture
     return path
 
 # %% ../../nbs/7_apps/01_command_line.ipynb #888ac2b5
+def in_flags(message, # what is wrong, in the words of Python: augment=, or lr -1: …
+             parser, # `OneLineParser`; a flag may have several names, and the first stands for all
+            ) -> str:
+    "The message, in which the options of a command are called by its flags."
+    long = [[word for word in action.option_strings if word.startswith('--')] for action in parser._actions]
+    flag = {word[2:]: words[0] for words in long for word in words}
+    def said(m): return flag.get(m[1], m[0]) if m[2] or '_' in m[1] else m[0]
+    message = re.sub(r'(?<![\w/.-])(\w+)(=?)(?![\w=/~-]|\.\w)', said, str(message))
+    return re.sub(r'^(\w+)(?= [^:]+: )', lambda m: flag.get(m[1], m[1]), message)
+
+# %% ../../nbs/7_apps/01_command_line.ipynb #23c0de02
+@contextmanager
+def one_line(prog:str, # name of the command
+             debug:bool=False, # show where an error came from?
+             say=str, # function of an error: its text
+            ):
+    "Say an error of what is done inside in one line, with status 2, and that it was stopped (Ctrl-C), with status 130."
+    for stream in (sys.stdout, sys.stderr):     # a terminal may not know every letter
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace')
+    try: yield
+    except (ValueError, FloatingPointError, OSError) as e:
+        if debug: raise
+        _leave(f'{prog}: {say(e)}', 2)
+    except KeyboardInterrupt as e:
+        if debug: raise
+        _leave('; '.join([f'{prog}: stopped', *map(str, e.args)]), 130)
+
+def _leave(line, status):
+    "End the program, after what it was drawing: the line on standard error, and the status."
+    bars = list(getattr(tqdm, '_instances', []))
+    for bar in bars: bar.close()
+    if not bars and sys.stderr.isatty() and status == 130: print(file=sys.stderr)      # the line of ^C
+    print(line, file=sys.stderr)
+    sys.exit(status)
+
+# %% ../../nbs/7_apps/01_command_line.ipynb #23c0de03
 def run_command(parser, # `OneLineParser` with --config and --debug
                 work, # function of the options
                 argv=None, # list of words; default: the command line
                ): # what `work` returned
-    "Parse, do `work(args)`, and say an error in one line with status 2; a warning is a line too."
-    args = parse(parser, argv)
+    "Parse, do `work(args)`, and say an error in one line with status 2, in the words of the options; a warning too."
     def say(message, *where): print(f'{parser.prog}: {message}', file=sys.stderr)
-    with warnings.catch_warnings():
+    with one_line(parser.prog): args = parse(parser, argv)
+    with warnings.catch_warnings(), one_line(parser.prog, args.debug, lambda e: in_flags(e, parser)):
         warnings.showwarning = say
-        try: return work(args)
-        except (ValueError, FloatingPointError, OSError) as e:
-            if args.debug: raise
-            say(e)
-            sys.exit(2)
+        return work(args)

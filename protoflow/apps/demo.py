@@ -6,7 +6,7 @@
 __all__ = ['FIGURES', 'train_digits', 'final_metrics', 'demo_sections', 'write_demo', 'demo']
 
 # %% ../../nbs/7_apps/10_demo.ipynb #08cd4dd0
-import json, shutil, sys
+import json, shutil
 import torch
 from fastcore.script import call_parse
 from ..core.checks import as_path
@@ -16,6 +16,7 @@ from ..prototypes.protoflow import ProtoFlow
 from ..training.metrics import evaluate, roundtrip_exact
 from ..training.callbacks import Checkpoints, EMA
 from ..training.learner import Learner
+from .command_line import one_line
 from .pages import png_bytes
 from .report import Material, caption, gather, report_page, section
 
@@ -78,8 +79,8 @@ def write_demo(learner:Learner, # trained
     for name,(_,_,pictures) in sections.items():
         if pictures: (out/'figures'/f'{name}.png').write_bytes(pictures[0][1])
     save_model(learner.model, out/'checkpoint', metrics)
-    (out/'history.json').write_text(json.dumps(learner.history, indent=1))
-    (out/'metrics.json').write_text(json.dumps(metrics, indent=2))
+    (out/'history.json').write_text(json.dumps(learner.history, indent=1), encoding='utf-8')
+    (out/'metrics.json').write_text(json.dumps(metrics, indent=2), encoding='utf-8')
     (out/'report.html').write_text(page, encoding='utf-8')
     return metrics
 
@@ -96,17 +97,13 @@ def demo(out:str='runs/demo', # Folder for checkpoint, metrics, figures and repo
     import matplotlib
     matplotlib.use('agg')
     unfinished = as_path(out)/'unfinished'
-    try: learner = train_digits(epochs, seed, folder=unfinished/f'{epochs}-epochs-seed-{seed}')
-    except KeyboardInterrupt:
-        go_on = f'the same command goes on after the last whole epoch, or delete {unfinished} to begin anew'
-        print(f'\nstopped; {go_on}', file=sys.stderr)
-        raise SystemExit(130)
-    except ValueError as e:
-        print(f'protoflow_demo: {e}', file=sys.stderr)
-        raise SystemExit(2)
-    metrics = write_demo(learner, out, seed)
-    shutil.rmtree(unfinished)
-    _print_demo(metrics, as_path(out))
+    go_on = f'the same command goes on after the last whole epoch, or delete {unfinished} to begin anew'
+    with one_line('protoflow_demo'):
+        try: learner = train_digits(epochs, seed, folder=unfinished/f'{epochs}-epochs-seed-{seed}')
+        except KeyboardInterrupt as e: raise KeyboardInterrupt(go_on) from e
+        metrics = write_demo(learner, out, seed)
+        shutil.rmtree(unfinished)
+        _print_demo(metrics, as_path(out))
 
 # %% ../../nbs/7_apps/10_demo.ipynb #e78bf968
 def _print_demo(metrics, out):

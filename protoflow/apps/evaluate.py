@@ -19,6 +19,7 @@ from ..core.devices import evaluating
 from ..data.augment import AUGMENTATIONS, get_augment
 from ..data.datasets import get_dls
 from ..data.folders import stored_split
+from ..data.loaders import renumbered
 from ..prototypes.official import load_official
 from ..prototypes.protoflow import ProtoFlow, load_model, pretrained_names
 from ..training.checkpoints import checkpoints, nan_last
@@ -49,7 +50,7 @@ def mean_log_proba(model:ProtoFlow, dl, looks:list, # functions of a batch of im
                   ) -> Tensor: # (N,Y)
     "Log of the class probabilities averaged over several looks at each image."
     log_p = [collect(model, Seen(dl, look), n_samples, seed+i)[0].log_softmax(1) for i,look in enumerate(looks)]
-    return torch.stack(log_p).logsumexp(0) - math.log(len(looks))
+    return torch.stack(log_p).logsumexp(0).log_softmax(1)       # so that rounding lifts no probability above 1
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16004
 def with_variance(model:ProtoFlow, # stays as it is
@@ -75,7 +76,7 @@ def prototype_scores(model:ProtoFlow, dl, # batches of images and labels
     won = torch.zeros(Y*K, dtype=torch.long)        # images whose most likely prototype this is
     right = torch.zeros(Y*K, dtype=torch.long)      # those of them that have its class
     with evaluating(model):
-        for x,y in dl:
+        for x,y in renumbered(dl, model.config.classes):
             best = model(x.to(device), g).component_log_prob.flatten(1).argmax(1).cpu()
             won += torch.bincount(best, minlength=Y*K)
             right += torch.bincount(best[best//K == y], minlength=Y*K)
@@ -99,7 +100,7 @@ def find_model(path # of a checkpoint, a run folder or a released ProtoFlow, or 
 def _best_first(folder):
     "The checkpoints of a training, those with the best validation first, and of equals the newest."
     def nll(path):
-        try: return json.loads((path/'metrics.json').read_text()).get('valid_nll')
+        try: return json.loads((path/'metrics.json').read_text(encoding='utf-8')).get('valid_nll')
         except (OSError, ValueError): return math.nan
     return sorted(reversed(checkpoints(folder)), key=lambda path: nan_last(nll(path)))
 
@@ -123,10 +124,11 @@ def _released(path):
 # %% ../../nbs/7_apps/06_evaluate.ipynb #26aa49fc
 def split_of(folder, # of a run, or where it would be
              ) -> dict: # options of `get_dls`; empty if there are no options of a run
-    "What decided which images a run held out for validation, and how it prepared them."
+    "What decided which images a run held out for validation, and what it made of the others."
     path = as_path(folder)/'options.json'
-    said = json.loads(path.read_text()) if path.is_file() else {}
-    names = dict(seed='seed', valid_size='val_size', interpolation='interpolation', background='background')
+    said = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    names = dict(seed='seed', valid_size='val_size', interpolation='interpolation', background='background',
+                 augment='augmentation')
     return {option: said[name] for option,name in names.items() if said.get(name) is not None}
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16006
@@ -139,11 +141,12 @@ def scoring_loaders(args, model, folder=None): # folder: of the run that made th
     options = _as_in_training(folder, name, trained_on) if folder is not None else {}
     if args.num_workers is not None: options['num_workers'] = args.num_workers
     if name == 'digits':        # they are used as they are
-        for option in ('interpolation', 'background'): options.pop(option, None)
+        for option in ('interpolation', 'background', 'augment'): options.pop(option, None)
     else: options |= dict(img_size=c.height if c.height == c.width else (c.height, c.width), channels=c.channels)
     dls = get_dls(name, bs=max(1, args.batch_size//4), **options)
     _check_fits(model.config, dls, name)
-    return dls
+    try: return renumbered(dls, model.config.classes)
+    except ValueError as e: raise ValueError(f'{name}: {e}; name another data set with --dataset') from e
 
 def _as_in_training(folder, name, trained_on):
     "The options of `split_of`, and the stored split, as far as they are about this data set."
@@ -246,7 +249,7 @@ def score_checkpoint(args) -> dict: # part of the data → scores
     path = folder/f'scores_{Path(dls.name).name}'/f'scores_{time.strftime("%Y%m%d-%H%M%S")}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {name: value for name,value in vars(args).items() if name != 'config'}
-    path.write_text(json.dumps(dict(options=options, **parts), indent=1))
+    path.write_text(json.dumps(dict(options=options, **parts), indent=1), encoding='utf-8')
     print(table(parts))
     print(f'written to {path}' + (', with the scores of each prototype' if args.proto_scores else ''))
     return parts

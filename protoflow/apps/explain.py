@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 import torch
 from torch import Tensor
-from protoflow.apps.command_line import (OneLineParser, choose_device, common_options, new_file, option, run_command,
-    write_new)
+from protoflow.apps.command_line import (OneLineParser, choose_device, common_options, in_flags, new_file, option,
+    run_command, write_new)
 from .evaluate import find_model, scoring_loaders, split_of
 from .explorers import as_model_image
 from .pages import png_bytes
@@ -82,7 +82,7 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
     option(parser, 'images IMAGE', 'image files, prepared like the training images (a digit bright on dark, cut out, '
            'centred and as large as theirs); they are turned upright, made grey or colour, resized (bilinear, '
            'proportions not kept) and rounded to the grey levels of the model; or test:12 for image 12 of the test '
-           'set, counted from 0', nargs='*')
+           'set, counted from 0', nargs='*', default=[])
     option(parser, '--invert', 'exchange dark and bright of image files: for black on white, where the training images '
            'are white on black, as digits and mnist are', bool)
     option(parser, '--background', 'colour behind what is transparent in an image file; default: that of the training')
@@ -120,12 +120,12 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
     "An explanation of each image that can be read; of the others a line on what is wrong."
     ds = loaders().train.dataset if args.nearest or args.factored == 'nearest' else None
     near = None if ds is None else model.nearest_examples(ds, seed=args.seed)
-    other = class_numbers(model, [args.other])[0] if args.other else None
+    if args.other is not None: class_numbers(model, [args.other], '--other')
     done = []
     for word in args.images:
         try:
             image = _found(args, word, model, loaders)
-            e = explain_data(model, *image, ds, args.seed, near, other, args.factored)
+            e = explain_data(model, *image, ds, args.seed, near, args.other, args.factored)
             bits, advice = judge_image(model, image[0], args.invert, args.seed)
         except ValueError as error:
             if args.debug: raise
@@ -137,7 +137,7 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
     return done
 
 # %% ../../nbs/7_apps/08_explain.ipynb #08c0de04
-def _complain(text): print(f'protoflow_explain: {text}', file=sys.stderr)
+def _complain(text): print(f'protoflow_explain: {in_flags(text, explain_parser())}', file=sys.stderr)
 
 def _found(args, word, model, loaders):
     "The image that a word names, and its class or None; what `read_image` warns of is a line."
@@ -154,7 +154,8 @@ def _answer(e, between):
 def _file_name(word):
     "A name for the explanation of an image, never that of the image."
     stem = word if word.startswith('test:') else Path(word).stem
-    return re.sub(r'\W+', '-', stem).strip('-') + '-explained.png'
+    letters = re.sub(r'\W+', '-', stem).strip('-').encode()[:200].decode(errors='ignore')      # a name has 255 bytes
+    return (letters or 'image') + '-explained.png'
 
 # %% ../../nbs/7_apps/08_explain.ipynb #7c312243
 def make_explanations(args) -> list: # of files
@@ -165,9 +166,9 @@ def make_explanations(args) -> list: # of files
         raise ValueError(f'{args.checkpoint}: is an image; the checkpoint comes first: '
                          'protoflow_explain CHECKPOINT IMAGE…')
     choose_device(args)
-    (model, folder), out = find_model(args.checkpoint), Path(args.out)
-    args.background = args.background or split_of(folder).get('background')
-    loaders = cache(lambda: scoring_loaders(args, model, folder))
+    (model, run), out = find_model(args.checkpoint), Path(args.out)
+    args.background = args.background or split_of(run).get('background')
+    loaders = cache(lambda: scoring_loaders(args, model, run))
     done = explain_images(args, model.to(args.device), loaders)
     files = [write_new(png_bytes(show_explanation(e)), out/_file_name(word)) for word,e in done]
     if args.json and done:

@@ -14,8 +14,9 @@ from PIL import Image
 from fastcore.basics import patch
 from torch import Tensor
 from ..core.checks import check_choice, check_images
-from ..core.figures import class_color, figure, show_image
+from ..core.figures import class_color, figure, plain, readable, show_image
 from ..data.folders import fit_image, open_image
+from ..data.loaders import renumbered
 from ..flows.denseflow import Latents
 from ..training.metrics import collect
 from ..interpretation.prototypes import prototype_name
@@ -42,7 +43,7 @@ def update(self:Explorer, change=None): # what a control sends when it moves; no
     "Draw with the values that the controls have now."
     values = {name: control.value for name,control in self.controls.items()}
     try: self.picture.value = png_bytes(self.draw(**values), dpi=100)
-    except ValueError as e: self.message.value = f'<p role="alert" style="color:#D55E00">{html.escape(str(e))}</p>'
+    except ValueError as e: self.message.value = f'<p role="alert" style="color:#D55E00">{html.escape(readable(e))}</p>'
     else: self.message.value = ''
 
 # %% ../../nbs/7_apps/03_explorers.ipynb #969bd782
@@ -100,7 +101,7 @@ def prototype_view(model, # ProtoFlow
     said = f'drawn from it, temperature {temperature:.2f}'
     axs[1].text(0, 1.06, said, transform=axs[1].transAxes, fontsize=9, in_layout=False)
     name, weight = prototype_name(k, model.config.classes[y]), model.mixture.weights[y,k]
-    fig.suptitle(f'Prototype {name}, weight {weight:.0%} of its class', color=class_color(y), fontsize=10)
+    fig.suptitle(f'Prototype {plain(name, 40)}, weight {weight:.0%} of its class', color=class_color(y), fontsize=10)
     return fig
 
 # %% ../../nbs/7_apps/03_explorers.ipynb #7883e138
@@ -114,7 +115,7 @@ def prototype_explorer(model, # ProtoFlow
                       ) -> Explorer:
     "Class, prototype, temperature and factored-out part, by controls."
     near = None if ds is None else model.nearest_examples(ds)
-    classes = [(str(name), y) for y,name in enumerate(model.config.classes)]
+    classes = [(readable(name, 80), y) for y,name in enumerate(model.config.classes)]
     sources = ['zero', 'sample'] if ds is None else ['nearest', 'zero', 'sample']
     return Explorer(lambda **values: prototype_view(model, ds, near, **values),
                     y=widgets.Dropdown(options=classes, description='class'),
@@ -131,7 +132,7 @@ def travel_view(model, # ProtoFlow
     "The image at a place on the way, both ends, and the probability of each class there."
     if not 0 <= t <= 1: raise ValueError(f'place {t} between the two: expected a number from 0 to 1')
     way = interpolate_latents(model, a, b, torch.tensor([0., t, 1.]), z_path)
-    names, proba = model.config.classes, way.proba[1]
+    names, proba = [plain(name, 30) for name in model.config.classes], way.proba[1]
     fig, axs = figure(1, 4, size=(5.6,1.6), width_ratios=[1,1,1,1.8])
     titles = ('from', f'{t:.0%} of the way', 'to')
     for ax,x,title in zip(axs, way.images, titles): show_image(ax, x, model.config.flow.n_levels, title)
@@ -149,7 +150,7 @@ def _ends(model, x, seed): # images x (n,C,H,W)
     names, latents = [f'image {i}' for i in range(len(x))], [images[i] for i in range(len(x))]
     for y,k in mixture.active.nonzero().tolist():
         mean = mixture.prototypes[y,k].detach().reshape(1, *flow.latent_shape).to(images.z)
-        names.append(f'prototype {prototype_name(k, model.config.classes[y])}')
+        names.append(readable(f'prototype {prototype_name(k, model.config.classes[y])}', 80))
         latents.append(Latents(mean, latents[0].factored, latents[0].ldj))
     return names, latents
 
@@ -258,6 +259,7 @@ def explain_explorer(model, # ProtoFlow
                      ink:float=5/7, # share of the side that a drawing fills
                     ) -> Explorer:
     "Explanation of a test image, an uploaded file or a drawing."
+    ds, train = (renumbered(data, model.config.classes) for data in (ds, train))
     near = None if train is None else model.nearest_examples(train)
     inputs = _inputs(len(ds))
     source = widgets.ToggleButtons(options=list(inputs), description='explain a')

@@ -6,8 +6,8 @@
 __all__ = ['protoflow_import']
 
 # %% ../../nbs/7_apps/09_import.ipynb #f9c00003
-import sys
 from fastcore.script import call_parse
+from .command_line import one_line
 from ..prototypes.official import convert_official
 
 # %% ../../nbs/7_apps/09_import.ipynb #c66969b6
@@ -18,8 +18,5 @@ def protoflow_import(folder:str, # released DenseFlow or ProtoFlow folder, or a 
                      width:int=None, # of them, pixels; default: as the height
                      entry:str='model'): # of a ProtoFlow's .pt
     "Convert a released checkpoint to one of ours."
-    try: model = convert_official(folder, out, height, width, entry)
-    except ValueError as e:
-        print(f'protoflow_import: {e}', file=sys.stderr)
-        sys.exit(2)
+    with one_line('protoflow_import'): model = convert_official(folder, out, height, width, entry)
     print(f'{type(model).__name__} with {sum(p.numel() for p in model.parameters()):,} parameters written to {out}')

@@ -62,6 +62,7 @@ def html_page(title:str, # of the page
     body = ''
     for heading,text,pictures in sections:
         body += f'<h2>{esc(heading)}</h2><p>{esc(text)}</p>' + ''.join(_picture(*p) for p in pictures)
-    return ('<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    page = ('<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f'<title>{esc(title)}</title><style>{_css}</style><main>'
             f'<h1>{esc(title)}</h1><p>{esc(lead)}</p><div class="numbers">{cards}</div>{body}</main></html>')
+    return page.encode(errors='replace').decode()       # a name of a file may hold bytes that are no letters

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from ..core.checks import as_path
+from ..core.devices import evaluating
 from ..data.images import ImageData
-from ..data.loaders import ImageLoader, check_dls
+from ..data.loaders import ImageLoader, check_dls, renumbered
 from ..prototypes.pruning import plot_pruning_scores
 from ..training.metrics import collect, roundtrip_exact, scores
 from ..interpretation.prototypes import reencode_prototypes, show_prototypes, show_reconstructions, show_samples
@@ -56,8 +57,9 @@ def gather(model, # ProtoFlow
           ) -> Material:
     "What a report is made from."
     if n < 10: raise ValueError(f'n {n}: expected at least 10 images')
+    dls = renumbered(dls, model.config.classes)
     train, test = _some(dls.train.dataset, 10*n, seed), _some(dls.test.dataset, n, seed)
-    near = model.eval().nearest_examples(train, seed=seed)
+    near = model.nearest_examples(train, seed=seed)
     log_prob, _ = collect(model, ImageLoader(test, bs), n_samples, seed)
     return Material(model, train, test, near, log_prob, seed)
 
@@ -140,7 +142,8 @@ def part_prototypes(m:Material) -> tuple: # of the report → heading, text, [(w
 # %% ../../nbs/7_apps/04_report.ipynb #26112117
 def part_samples(m:Material) -> tuple: # of the report → heading, text, [(words, Figure)]
     "What the distributions hold, and what lies between two images."
-    ends = torch.stack([m.test.x[m.test.y == y][0] for y in m.test.y.unique()[:2]])
+    first = [m.test.x[m.test.y == y][0] for y in m.test.y.unique()[:2]]
+    ends = torch.stack(first) if len(first) == 2 else m.test.x[:2]
     way = interpolate_images(m.model, ends, 8, m.seed)
     return *caption('samples'), [
         ('Samples of each class', show_samples(m.model, 8, seed=m.seed)),
@@ -179,7 +182,7 @@ def part_wrong(m:Material) -> tuple: # of the report → heading, text, [(words,
     "The most confident mistake, explained against its true class."
     wrong = _surest(m, ~m.right)
     i = _agreeing(m, wrong)
-    fig = show_explanation(_explain(m, i, other=m.test[i][1]))
+    fig = show_explanation(_explain(m, i, other=m.model.config.classes[m.test[i][1]]))
     return *caption('wrong', n_wrong=len(wrong), n=len(m.test)), [(f'Explanation of test image {i}, wrong', fig)]
 
 # %% ../../nbs/7_apps/04_report.ipynb #82995770
@@ -266,11 +269,12 @@ def report(model, # ProtoFlow
     check_dls(dls)
     unknown = sorted(set(parts or []) - set(PARTS))
     if unknown: raise ValueError(f'parts {unknown}: expected some of {", ".join(PARTS)}')
-    m = gather(model, dls, n, n_samples, seed)
-    metrics = dict(**scores(m.log_prob, m.test.y, m.test.x[0].numel()), n_samples=n_samples,
-                   roundtrip_exact=roundtrip_exact(model, m.loader, seed),
-                   n_params=sum(p.numel() for p in model.parameters()))
-    page = report_page(m, dls, metrics, [section(name, m) for name in parts or PARTS])
+    with evaluating(model):
+        m = gather(model, dls, n, n_samples, seed)
+        metrics = dict(**scores(m.log_prob, m.test.y, m.test.x[0].numel()), n_samples=n_samples,
+                       roundtrip_exact=roundtrip_exact(model, m.loader, seed),
+                       n_params=sum(p.numel() for p in model.parameters()))
+        page = report_page(m, dls, metrics, [section(name, m) for name in parts or PARTS])
     if out is None: return page
     out = as_path(out)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,8 @@ def samples_parser(prog='protoflow_samples'): # name of the program, in what it 
     return parser
 
 # %% ../../nbs/7_apps/07_samples.ipynb #07c0de01
-def class_numbers(model:ProtoFlow, said:list=None # names; default: all classes
+def class_numbers(model:ProtoFlow, said:list=None, # names; default: all classes
+                  flag:str='--classes', # that named them
                  ) -> list: # of numbers
     "The numbers of the classes that were named."
     def same(name): return unicodedata.normalize('NFC', name)       # an accent may be typed in two ways
@@ -40,7 +41,7 @@ def class_numbers(model:ProtoFlow, said:list=None # names; default: all classes
     unknown = [name for name in said if name not in names]
     if unknown:
         known = ', '.join(names[:20]) + (' …' if len(names) > 20 else '')
-        raise ValueError(f'class {", ".join(unknown)}: expected some of {known}')
+        raise ValueError(f'{flag} {", ".join(unknown)}: expected some of {known}')
     return [names.index(name) for name in said or names]
 
 # %% ../../nbs/7_apps/07_samples.ipynb #bcb4fe88

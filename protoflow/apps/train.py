@@ -8,7 +8,7 @@ __all__ = ['APPROACHES', 'loss_weights', 'training_parser', 'FirstBatches', 'loa
            'train', 'main']
 
 # %% ../../nbs/7_apps/05_train.ipynb #ba353f60
-import argparse, dataclasses, json, os
+import argparse, dataclasses, json, os, re
 from itertools import islice
 from pathlib import Path
 import torch
@@ -25,7 +25,7 @@ from ..prototypes.protoflow import ProtoFlow, ProtoFlowConfig, load_model
 from ..prototypes.saving import save_model
 from ..training.callbacks import Callback, Checkpoints, EMA, JSONHistory, TensorBoard
 from ..training.checkpoints import checkpoints, load_training
-from ..training.learner import Learner, LOSSES, TRAINABLE, check_classes, leave
+from ..training.learner import Learner, LOSSES, TRAINABLE, leave
 from ..training.metrics import evaluate
 
 # %% ../../nbs/7_apps/05_train.ipynb #41d16b2d
@@ -167,7 +167,7 @@ class FirstBatches:
     def __iter__(self): return islice(self.dl, 1)
     def __len__(self): return 1
     def __getitem__(self, i): return self.dl[i]
-    def __getattr__(self, name): return getattr(self.dl, name)
+    def __getattr__(self, name): return getattr(vars(self).get('dl'), name)      # none yet while it is copied
 
 # %% ../../nbs/7_apps/05_train.ipynb #8960df0c
 def loaders(args, run=None # folder of the run whose split is made again; default: that of --resume, if any
@@ -179,7 +179,8 @@ def loaders(args, run=None # folder of the run whose split is made again; defaul
                     background=args.background, augment=args.augmentation, num_workers=args.num_workers,
                     split=_split_before(args, run))
     options |= {name: value for name,value in if_given.items() if value is not None}
-    dls = get_dls(args.dataset, **options)
+    try: dls = get_dls(args.dataset, **options)
+    except ValueError as e: raise ValueError(re.sub(r'n_views( \d+|=)', '--consistency_loss', str(e))) from e
     if not args.sanity_check: return dls
     return DataLoaders(dls.name, *map(FirstBatches, (dls.train, dls.valid, dls.test)), dls.classes, dls.split)
 
@@ -222,7 +223,8 @@ def _model_around_flow(args, dls, base, own):
     said = f'--flow_ckpt {args.flow_ckpt}'
     if args.growth: raise ValueError(f'--growth {args.growth}: the flow of {said} has its own; leave --growth out')
     C, H, W = dls.image_shape
-    flow = flow_in(args.flow_ckpt, H, W)
+    try: flow = flow_in(args.flow_ckpt, H, W)
+    except ValueError as e: raise ValueError(f'--flow_ckpt {e}') from e
     c = flow.config
     if (c.channels, c.n_levels) != (C, dls.n_levels):
         raise ValueError(f'{said}: is a flow for {c.channels} channels and {c.n_levels} grey levels, '
@@ -244,9 +246,9 @@ class SaveOptions(Callback):
         if learner.rank > 0: return
         self.folder.mkdir(parents=True, exist_ok=True)
         options = {name: value for name,value in vars(self.args).items() if name != 'config'}
-        (self.folder/'options.json').write_text(json.dumps(options, indent=1))
+        (self.folder/'options.json').write_text(json.dumps(options, indent=1), encoding='utf-8')
         dls, file = learner.dls, self.folder/'split.json'
-        if dls.split: file.write_text(json.dumps(dict(folder=dls.name, **dls.split), indent=1))
+        if dls.split: file.write_text(json.dumps(dict(folder=dls.name, **dls.split), indent=1), encoding='utf-8')
         else: file.unlink(missing_ok=True)
 
 # %% ../../nbs/7_apps/05_train.ipynb #c0a15008
@@ -288,7 +290,7 @@ def _changed(args, checkpoint):
     files = (folder/'options.json' for folder in checkpoint.absolute().parents[:2])
     path = next(filter(Path.is_file, files), None)
     if path is None: return ''
-    was = json.loads(path.read_text())
+    was = json.loads(path.read_text(encoding='utf-8'))
     other = [f'--{k} {was[k]} → {v}' for k,v in vars(args).items() if k in was.keys() - _free and v != was[k]]
     if not other: return ''
     words = f'this run had other options: {", ".join(other)}'
@@ -313,10 +315,11 @@ def resume(learner, args, folder): # folder: of the run
     weights_only = args.no_restore_optimizer and not own
     state = None if weights_only else load_training(checkpoint)
     changed = _changed(args, checkpoint)
+    try: learner.count_as(checkpoint)
+    except ValueError as e:
+        remedy = f'for other classes start from its flow, --flow_ckpt {checkpoint}'
+        raise ValueError(f'--dataset {args.dataset}: {e}; {remedy}') from e
     if state: learner.check_split(state[1])
-    known = json.loads((checkpoint/'config.json').read_text()).get('classes', [])
-    remedy = f'for other classes start from its flow, --flow_ckpt {checkpoint}'
-    check_classes(known, learner.model.config.classes, remedy)
     try:
         if weights_only: learner.model.load_state_dict(load_model(checkpoint).state_dict())
         else: learner.load_state(*state)
@@ -372,7 +375,8 @@ def train(args) -> dict: # test scores
     dls.train.set_epoch(args.seed, 0, learner.rank, learner.world_size)
     if args.resume or restarts(): resume(learner, args, folder)
     if learner.rank == 0: print(first_lines(args, dls, learner, folder), flush=True)
-    _fit(learner, args, folder)
+    try: _fit(learner, args, folder)
+    except KeyboardInterrupt as e: raise KeyboardInterrupt(*_what_is_kept(folder)) from e
     scores = evaluate(learner.model, dls.test, seed=args.seed)
     if learner.rank == 0:
         save_model(learner.model, folder/'final', scores)
@@ -381,6 +385,12 @@ def train(args) -> dict: # test scores
     return scores
 
 _result = 'test: accuracy {accuracy:.4f}, NLL {nll:.4f} nats, {bpd:.3f} bits/dim, ECE {ece:.4f}; {n_images} images'
+
+def _what_is_kept(folder):
+    "What to say of a run that is stopped."
+    saved = checkpoints(folder/'checkpoints')
+    if not saved: return ['nothing is saved yet, as no epoch has ended']
+    return [f'saved is {saved[-1]}', f'go on with --config {folder}/options.json --resume {folder}']
 
 def _fit(learner, args, folder):
     if args.gmm_em:

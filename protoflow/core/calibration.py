@@ -19,7 +19,7 @@ class Calibration:
     accuracy:Tensor     # (n_bins,) share that is right
     @property
     def gaps(self) -> Tensor: # (n_bins,) 0 where no image is
-        return (self.accuracy - self.confidence).abs().nan_to_num()
+        return torch.where(self.count > 0, (self.accuracy - self.confidence).abs(), 0.)
     @property
     def ece(self) -> float: return (self.gaps*self.count).sum().item()/self.count.sum().item() # mean gap, over images
     @property
@@ -35,6 +35,9 @@ def calibration(confidence:Tensor, # (N,) probability of the predicted class
     if len(confidence) == 0: raise ValueError('there are no images: expected at least one')
     edges = torch.linspace(0, 1, n_bins+1, dtype=torch.double)
     confidence = confidence.cpu().double()
+    if (confidence < -1e-3).any() or (confidence > 1 + 1e-3).any():
+        raise ValueError(f'confidences are in {confidence.min():.3g}..{confidence.max():.3g}: expected probabilities')
+    confidence = confidence.clamp(0, 1)     # rounding may lift an average of probabilities above 1
     bins = (torch.bucketize(confidence, edges, right=True) - 1).clamp_max(n_bins-1)
     def total(values): return torch.zeros(n_bins, dtype=torch.double).index_add_(0, bins, values.cpu().double())
     count = total(torch.ones_like(confidence))

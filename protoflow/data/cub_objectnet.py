@@ -42,7 +42,8 @@ class CUB200:
         self.boxes = [self.box(*map(float, boxes[i])) for i in use]
         self.classes = [names[n][0].split('.', 1)[-1].replace('_', ' ') for n in sorted(names, key=int)]
     def table(self, name): # of a text file: {number: the other words of its line}
-        return {n: rest for n,*rest in map(str.split, (self.folder/f'{name}.txt').read_text().splitlines())}
+        lines = (self.folder/f'{name}.txt').read_text(encoding='utf-8').splitlines()
+        return {n: rest for n,*rest in map(str.split, lines)}
     @staticmethod
     def box(x, y, w, h): # left, top, width, height → left, top, right, bottom; pixels
         return round(x), round(y), max(round(x+w), round(x)+1), max(round(y+h), round(y)+1)
@@ -114,6 +115,7 @@ class NoImages:
 # %% ../../nbs/2_data/07_cub_objectnet.ipynb #ed4a7039
 class TestOnly(DataLoaders):
     "A data set that has a test set and nothing else."
+    def __post_init__(self): pass
     def __repr__(self):
         size, n = '×'.join(map(str, self.image_shape)), len(self.test.dataset)
         return f'{self.name}: test images only, {n:,} of {size} in {self.n_classes} classes'

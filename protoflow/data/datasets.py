@@ -206,8 +206,8 @@ def dataset_names() -> list: # of names
 def _digits(**kwargs):
     takes = inspect.signature(digits_dls).parameters
     if unfit := sorted(kwargs.keys() - takes.keys()):
-        raise ValueError(f'digits are used as they are, 8×8 with 17 grey levels: {", ".join(unfit)} does not apply; '
-                         f'expected {", ".join(takes)}')
+        raise ValueError(f'digits are used as they are, 8×8 with 17 grey levels: {"=, ".join(unfit)}= does not apply; '
+                         f'expected {"=, ".join(takes)}=')
     return digits_dls(**kwargs)
 
 def find_dls(name, # one of `dataset_names()`, or the path of a folder of images

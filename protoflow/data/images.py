@@ -21,6 +21,7 @@ class Batch(list):
 # %% ../../nbs/2_data/01_images.ipynb #1f75db89
 class ImageData:
     "Images `(N,C,H,W)` uint8 and labels `(N,)`; index with a number for one example, with a list for a batch."
+    classes = None      # names, which `DataLoaders` gives its data sets
     def __init__(self, x:Tensor, # (N,C,H,W) integers
                  y:Tensor, # (N,) classes
                  n_levels:int=256, # grey levels of the images

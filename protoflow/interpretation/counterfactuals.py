@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from ..core.checks import check_images, check_labels
-from ..core.figures import class_color, figure, show_image
+from ..core.devices import with_gradients
+from ..core.figures import class_color, figure, plain, show_image
+from ..data.loaders import renumbered
+
 
 # %% ../../nbs/6_interpretation/05_counterfactuals.ipynb #aa075ea5
 def _own_and_others(log_prob, target):
@@ -70,6 +73,7 @@ def _slide(mixture, z, scale, u, target, margin, n_steps):
     return u
 
 # %% ../../nbs/6_interpretation/05_counterfactuals.ipynb #65520d18
+@with_gradients
 @torch.no_grad()
 def smallest_move(mixture, # Mixture
                   z:Tensor, # (B,...) latents
@@ -174,6 +178,7 @@ def _targets(mixture, z, logits, target):
     raise ValueError(f'target {target[same[0]]}: image {same[0]} has this class already; ask for another')
 
 # %% ../../nbs/6_interpretation/05_counterfactuals.ipynb #795149e5
+@with_gradients
 @torch.no_grad()
 def counterfactuals(model, # ProtoFlow
                     x:Tensor, # (B,C,H,W) integers
@@ -210,7 +215,7 @@ def counterfactual(model, # ProtoFlow
 # %% ../../nbs/6_interpretation/05_counterfactuals.ipynb #093f7fc5
 def _draw_column(axs, c, i, difference, top):
     "Image `i`, its counterfactual and the difference (H,W), which is returned as drawn."
-    n_levels, names = c.config.flow.n_levels, c.config.classes
+    n_levels, names = c.config.flow.n_levels, [plain(name, 40, 12) for name in c.config.classes]
     before, after = c.prediction[i].item(), c.target[i].item()
     doubt = '' if c.confirmed[i] else ' ?'
     show_image(axs[0], c.images[i], n_levels, names[before], class_color(before))
@@ -248,7 +253,7 @@ def nearest_of_class(model, # ProtoFlow
                      seed:int=0, # of the flow's noise
                     ) -> tuple[Tensor,Tensor]: # indices, distances (B,) in scales of the target's prototype
     "For each image the nearest one of the target class in a data set."
-    device = model.device
+    device, ds = model.device, renumbered(ds, model.config.classes)
     def encoded(x): return model.flow.encode(x.to(device), torch.Generator(device).manual_seed(seed)).z.flatten(1)
     z, others, target = encoded(x), encoded(ds.x), target.to(device)
     _, scale = _target_prototype(model.mixture, z, target)

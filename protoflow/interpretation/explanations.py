@@ -7,14 +7,14 @@ __all__ = ['DETAIL', 'Explanation', 'contributions', 'explain_data', 'percent', 
            'replace_positions', 'prototypical_parts', 'show_parts']
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #03e37a80
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 import torch
 from torch import Tensor
 from ..core.checks import check_choice, check_images
-from ..core.figures import class_color, figure, show_image
 from ..core.devices import precise
+from ..core.figures import class_color, figure, plain, show_image
+from ..data.loaders import class_names, renumbered, same_classes
 from ..flows.denseflow import call_in
 from ..prototypes.mixture import over_prototypes
 from .prototypes import factored_source, prototype_name
@@ -54,7 +54,7 @@ def contributions(component_log_prob:Tensor, # (Y,K) nats, of one image
 @torch.no_grad()
 def explain_data(model, # ProtoFlow
                  x:Tensor, # (C,H,W) integers
-                 label:int=None, # the true class
+                 label=None, # the true class: its number, as in `ds` if that is given, or its name
                  ds=None, # ImageData, its loader, or `DataLoaders`, for the nearest training images
                  seed:int=0, # of the flow's noise
                  near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
@@ -66,6 +66,7 @@ def explain_data(model, # ProtoFlow
     lp = model.mixture.component_log_prob(latents.z)[0]                     # (Y,K)
     logits = over_prototypes(lp, model.mixture.likelihood)
     pair = _compared(logits, other, list(model.config.classes))
+    if label is not None: label = _true_class(label, class_names(ds), list(model.config.classes))
     ks = lp[pair].argmax(1).tolist()
     ds, near = _training_images(model, ds, near, seed)
     own, rival = (log_density_map(model.mixture, latents.z[0], y, k) for y,k in zip(pair, ks))
@@ -95,6 +96,7 @@ def _training_images(model, ds, near, seed):
     if ds is None: return None, near
     if not hasattr(ds, 'x'):
         raise ValueError(f'ds is {ds!r:.60}: expected DataLoaders, one of their loaders or ImageData')
+    ds = renumbered(ds, model.config.classes)
     return ds, model.nearest_examples(ds, seed=seed) if near is None else near
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #e8c0dd0a
@@ -102,7 +104,8 @@ def _compared(logits, other, names): # (Y,), name or number, all names
     "[prediction, class to compare it with]"
     first, second = logits.topk(2).indices.tolist()
     if other is None: return [first, second]
-    y = names.index(other) if other in names else other
+    said, numeric = list(map(str, names)), all(str(name).isdecimal() for name in names)
+    y = said.index(str(other)) if str(other) in said else None if numeric else other    # 3 is the class 3, if it is one
     if type(y) is not int or not 0 <= y < len(names):
         known = ', '.join(names[:20]) + (' …' if len(names) > 20 else '')
         raise ValueError(f'other {other!r}: expected one of the classes {known}, or its number, 0..{len(names)-1}')
@@ -110,6 +113,12 @@ def _compared(logits, other, names): # (Y,), name or number, all names
         raise ValueError(f'other {names[y]!r} is the prediction itself: choose a class to compare it with, '
                          f'or leave it out for the runner-up, {names[second]!r}')
     return [first, y]
+
+def _true_class(label, own, names): # name, or number as in the data; names in the data, or None; names in the model
+    "The number of the class in the model."
+    if isinstance(label, str): own, label = names, names.index(check_choice('label', label, names))
+    if own is None: return int(label)
+    return same_classes(own, names)[label]
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #4ea70001
 # fine detail of a decoded prototype: name → words
@@ -144,10 +153,6 @@ def _colors(e):
     own, other = class_color(e.prediction), class_color(e.other)
     return own, class_color(e.other+1) if other == own else other
 
-def _wrap(name, width=15):
-    "A name in lines that fit above a picture."
-    return textwrap.fill(name.replace('_', ' '), width)
-
 def _scale(shown, ticks, label): # what `imshow` returned, {nats: text}, unit
     "Draw the colours of a picture below it."
     bar = shown.figure.colorbar(shown, cax=shown.axes.inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal')
@@ -160,7 +165,7 @@ def _draw_heatmaps(axs, e):
     heat = to_pixels(e.heatmap, *e.image.shape[1:])
     top = heat.abs().max().clamp_min(1e-12).item()
     for ax,name,color,part in zip(axs, _names(e), _colors(e), (heat, -heat)):
-        show_pale(ax, e.image, e.config.flow.n_levels, f'speaks for\n{_wrap(name)}', color, 8)
+        show_pale(ax, e.image, e.config.flow.n_levels, f'speaks for\n{plain(name, width=15)}', color, 8)
         shown = draw_evidence(ax, part, color, top)
         _scale(shown, {0: '0', top: f'{top:.2g}'}, 'nats per pixel')
 
@@ -185,15 +190,15 @@ def _draw_bars(ax, e):
     name, other = _names(e)
     bars = _bars(e)
     for i,(_,nats,color) in enumerate(bars): ax.barh(i, nats, color=color, height=0.7)
-    ax.set_yticks(range(len(bars)), [_wrap(label) for label,_,_ in bars], fontsize=8)
+    ax.set_yticks(range(len(bars)), [plain(label, width=15) for label,_,_ in bars], fontsize=8)
     ax.set_ylim(max(len(bars), 2) - 0.4, -0.6)
     ax.axvline(0, color='black', lw=0.6)
     ax.tick_params(axis='x', labelsize=8)
     total = e.contributions.sum().item()
     nats = f'{total:.1f}' if abs(total) < 1e5 else f'{total:.1e}'
-    ax.set_title(textwrap.fill(f'evidence: {nats} nats for {name} over {other}', 36), fontsize=9)
+    ax.set_title(plain(f'evidence: {nats} nats for {name} over {other}', 200, 36), fontsize=9)
     if len(name + other) > 20: name, other = 'the prediction', 'the other'
-    ax.set_xlabel(f'← for {other}     nats     for {name} →', fontsize=8)
+    ax.set_xlabel(f'← for {plain(other)}     nats     for {plain(name)} →', fontsize=8)
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #c47af37d
 def show_explanation(e:Explanation # what `explain_data` returned
@@ -202,10 +207,10 @@ def show_explanation(e:Explanation # what `explain_data` returned
     n_levels = e.config.flow.n_levels
     colors = _colors(e)
     names = [prototype_name(k, name) for k,name in zip(e.prototypes, _names(e))]
-    titles = [f'prototype\n{_wrap(name)}' for name in names]
+    titles = [f'prototype\n{plain(name, width=15)}' for name in names]
     pictures = [*zip(e.prototype_images, titles, colors)]
     if e.nearest is not None:
-        titles = [f'nearest image\n{_wrap(f"to {name}")}' for name in names]
+        titles = [f'nearest image\n{plain(f"to {name}", width=15)}' for name in names]
         pictures += zip(e.nearest, titles, colors)
     m = 3 + len(pictures)
     height = 1.86 + 0.14*max(title.count('\n') for _,title,_ in pictures)
@@ -215,7 +220,7 @@ def show_explanation(e:Explanation # what `explain_data` returned
     for ax,(image,title,color) in zip(axs[3:], pictures): show_image(ax, image, n_levels, title, color, 8)
     for ax in axs[3:5]: ax.set_xlabel(f'fine detail:\n{DETAIL[e.factored]}', fontsize=7, labelpad=3)
     _draw_bars(axs[-1], e)
-    fig.suptitle(_headline(e), fontsize=10)
+    fig.suptitle(plain(_headline(e), 400, round(12*fig.get_figwidth())), fontsize=10)
     return fig
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #4ea70006
@@ -309,14 +314,15 @@ def _best_and_worst(match, n): # (h,w), positions or None: half of them
 def show_parts(p:Parts # what `prototypical_parts` returned
               ): # Figure
     "One row: image, how well each part matches, and the image with parts replaced and the class it then has."
-    names = p.config.classes
+    names = [plain(name, 20) for name in p.config.classes]
     y, k = p.prototype
     fig, axs = figure(1, 5, size=(6.4, 1.9))
     def show(ax, image, what, c):
         show_image(ax, image, p.config.flow.n_levels, f'{what}\nmodel: {names[c]}', class_color(c), 8)
     show(axs[0], p.image, 'this image', p.prediction)
     shown = axs[1].imshow(p.match, cmap='cividis', vmax=0, origin='upper', aspect='equal')
-    axs[1].set_title(f'match with\n{prototype_name(k, names[y])}', fontsize=8, color=class_color(y))
+    title = f'match with\n{plain(prototype_name(k, p.config.classes[y]), 20)}'
+    axs[1].set_title(title, fontsize=8, color=class_color(y))
     axs[1].set(xticks=[], yticks=[])
     axs[1].spines[:].set_visible(False)
     least = p.match.min().item()

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 from ..core.checks import check_choice
-from ..core.devices import evaluating
-from ..core.figures import class_color, figure
+from ..core.devices import evaluating, with_gradients
+from ..core.figures import class_color, figure, plain
+from ..data.loaders import renumbered
 from ..core.noise import draw_normal
 from ..prototypes.protoflow import LatentBatches
 from .heatmaps import HEATMAPS, SameNoise, asked_at, fill_in, pixel_gradient, top_two
@@ -29,6 +30,7 @@ def random_heatmap(model, x:Tensor, y=None, other=None, k=None, seed:int=0) -> T
     return torch.rand(len(x), *x.shape[-2:], generator=generator, dtype=torch.float64)
 
 # %% ../../nbs/6_interpretation/08_faithfulness.ipynb #8ea70001
+@with_gradients
 @torch.no_grad()
 def gradient_input_heatmap(model, # ProtoFlow
                            x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
@@ -57,6 +59,7 @@ def _captum(how, forward):
     return getattr(attr, how)(forward)
 
 # %% ../../nbs/6_interpretation/08_faithfulness.ipynb #847f82b6
+@with_gradients
 @torch.no_grad()
 def captum_heatmap(model, # ProtoFlow
                    x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
@@ -122,12 +125,14 @@ def show_curves(curves:dict # name → (deletion (B,S+1), insertion (B,S+1)), of
     "Mean deletion and insertion curves of several maps, with the areas under them."
     fig, axs = figure(1, 2, size=(7.2, 3.5), sharey=True)
     for i,what in enumerate(('taken out', 'put in')):
+        labels = []
         for name,colour in _colours(curves).items():
             c = curves[name][i].mean(0)
-            label = f'{name}  {area(c):.2f}'
-            axs[i].plot(torch.linspace(0, 100, len(c)), c, color=colour, ls=_line(name), label=label)
+            labels.append(f'{plain(name)}  {area(c):.2f}')
+            axs[i].plot(torch.linspace(0, 100, len(c)), c, color=colour, ls=_line(name))
         axs[i].set_xlabel(f'pixels {what}, %')
-        axs[i].legend(fontsize=7, title='area', title_fontsize=7, loc='upper left', bbox_to_anchor=(0, -0.22), ncols=2)
+        axs[i].legend(axs[i].get_lines(), labels, fontsize=7, title='area', title_fontsize=7, loc='upper left',
+                      bbox_to_anchor=(0, -0.22), ncols=2)
     axs[0].set_title('deletion (lower is better)', fontsize=9)
     axs[1].set_title('insertion (higher is better)', fontsize=9)
     axs[0].set(ylabel='probability of the class', ylim=(0, 1.02))
@@ -225,12 +230,12 @@ def show_randomisation(left:dict # method → what `randomisation` returned
         for name,colour in _colours(left).items():
             parts = left[name][similarity]
             alike = [1., *(c.mean().item() for c in parts.values())]
-            ax.plot(range(len(alike)), alike, marker='o', ms=3, color=colour, ls=_line(name), label=name)
+            ax.plot(range(len(alike)), alike, marker='o', ms=3, color=colour, ls=_line(name))
         ax.set_xticks(range(len(alike)), ['none', *parts], fontsize=7)
         ax.axhline(0, color='black', lw=0.5)
         ax.set_title(similarity, fontsize=9)
     axs[0].set_ylabel('similarity to the map as trained')
-    axs[-1].legend(fontsize=7)
+    axs[-1].legend(axs[-1].get_lines()[:len(left)], list(map(plain, _colours(left))), fontsize=7)
     fig.supxlabel('weights shuffled from the top down to', fontsize=8)
     return fig
 
@@ -260,6 +265,7 @@ def prototype_purity(model, # ProtoFlow
     "Share of a prototype's nearest images that have its label."
     if not 1 <= k <= len(ds): raise ValueError(f'k {k}: expected 1..{len(ds)} images')
     check_choice('by', by, ('density', 'share'))
+    ds = renumbered(ds, model.config.classes)
     batches = list(zip(ds.x.split(bs), ds.y.split(bs)))
     latents = LatentBatches(model, batches, seed)
     lp = torch.cat([model.mixture.component_log_prob(z).cpu() for z,_ in latents])       # (N,Y,K)
@@ -322,7 +328,7 @@ def show_faithfulness(results:dict # of `faithfulness`
         ax.set_xlabel('area' if ',' in m else 'share', fontsize=7)
         ax.set_xlim(0, 1)
         ax.tick_params(labelsize=7)
-    axs[0,0].set_yticks(range(len(colours)), list(colours), fontsize=8)
+    axs[0,0].set_yticks(range(len(colours)), list(map(plain, colours)), fontsize=8)
     axs[0,0].invert_yaxis()
     return fig
 

@@ -9,14 +9,14 @@ __all__ = ['FILLS', 'HEATMAPS', 'log_density_map', 'log_shares', 'latent_heatmap
            'draw_evidence', 'draw_heatmap', 'show_heatmaps']
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #e171b735
-import math, textwrap
+import math
 from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ..core.checks import check_choice
-from ..core.devices import evaluating
-from ..core.figures import class_color, figure, show_image, to_display
+from ..core.devices import evaluating, with_gradients
+from ..core.figures import class_color, figure, plain, show_image, to_display
 from ..core.noise import derived_seed, draw_normal
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #65004926
@@ -232,6 +232,7 @@ def shapley_heatmap(model, # ProtoFlow
     return heat
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #1914631b
+@with_gradients
 def gradient_heatmap(model, # ProtoFlow
                      x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
                      fill='edge', # one of `FILLS`, or a tensor like `x`: where the path starts
@@ -255,6 +256,7 @@ def gradient_heatmap(model, # ProtoFlow
     return torch.cat(heat)
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #b85adfb7
+@with_gradients
 def pixel_gradient(model, # ProtoFlow, in evaluation mode
                    x:Tensor, v:Tensor, # (B,C,H,W) integers, which decide the noise, and values in 0..1, see `asked_at`
                    seed:int, # of the noise
@@ -381,12 +383,12 @@ def show_heatmaps(model, # ProtoFlow
                  ): # Figure
     "A row for each way: images under their heatmaps."
     y, other = _two_classes(model, x, y, 'runner-up' if other is None else other)
-    names, n = model.config.classes, model.config.flow.n_levels
+    names, n = [plain(name, 40, 10) for name in model.config.classes], model.config.flow.n_levels
     fig, axs = figure(len(hows)+1, len(x), size=(scale*len(x)+0.9, scale*(len(hows)+1)+0.4), squeeze=False)
     for ax,image,a,b in zip(axs[0], x, y.tolist(), other.tolist()):
         show_image(ax, image, n)
-        ax.set_title(textwrap.fill(names[a], 10), color=class_color(a), fontsize=7)
-        ax.set_xlabel(textwrap.fill(names[b], 10), color=class_color(b), fontsize=7)
+        ax.set_title(names[a], color=class_color(a), fontsize=7)
+        ax.set_xlabel(names[b], color=class_color(b), fontsize=7)
     for how,row in zip(hows, axs[1:]):
         heat = heatmap(model, x, y, other, how)
         for ax,*drawn in zip(row, x, heat, y.tolist(), other.tolist()): draw_heatmap(ax, *drawn, n)

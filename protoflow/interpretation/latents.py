@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 from torch.utils.data import Subset
 from ..core.checks import check_choice, check_images
-from ..core.figures import class_color, figure, show_grid
+from ..core.figures import class_color, figure, plain, show_grid
 from ..core.noise import normal_log_prob
 from ..flows.denseflow import Latents
 from .prototypes import factored_source, prototype_order
@@ -131,9 +131,9 @@ def show_paths(model, # ProtoFlow
                scale:float=0.45, # inches for an image
               ): # Figure
     "A row of pictures for each way, above each the most probable class there."
-    names = model.config.classes
+    names = [plain(name, 40) for name in model.config.classes]
     rows = list(paths.values())
-    fig = show_grid([p.images for p in rows], model.config.flow.n_levels, list(paths), scale=scale)
+    fig = show_grid([p.images for p in rows], model.config.flow.n_levels, list(map(plain, paths)), scale=scale)
     n = len(rows[0].t)
     above = max(map(len, names)) <= 3         # longer names have no room above a picture
     for i,p in enumerate(rows): _name_classes(fig.axes[i*n:(i+1)*n], p, names, above)
@@ -151,10 +151,11 @@ def plot_density(paths:dict # name → `LatentPath`
     fig, ax = figure(size=(4,2.6))
     for i,(name,p) in enumerate(paths.items()):
         straight = torch.lerp(p.log_prob[0], p.log_prob[-1], p.t.to(p.log_prob))
-        ax.plot(p.t, p.log_prob - straight, color=class_color(i), marker='o', ms=3, label=name)
+        ax.plot(p.t, p.log_prob - straight, color=class_color(i), marker='o', ms=3)
     ax.axhline(0, color='black', lw=0.6)
     ax.set(xlabel='t, share of the way', ylabel='log density, nats\nabove the ends')
-    ax.legend(fontsize=7, frameon=False, loc='upper center', bbox_to_anchor=(0.5,-0.28), ncols=2)
+    ax.legend(ax.get_lines()[:len(paths)], [plain(name, 30) for name in paths], fontsize=7, frameon=False,
+              loc='upper center', bbox_to_anchor=(0.5,-0.28), ncols=2)
     return fig
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #ffcdee2b
@@ -236,10 +237,9 @@ def plot_coordinates(result:dict, # what `accuracy_by_coordinates` returned
                     ): # Figure
     "Accuracy against the number of coordinates that the classifier sees."
     fig, ax = figure(size=(3.6,2.2))
-    for i,(name,acc) in enumerate(result.items()):
-        ax.plot(counts, acc, color=class_color(i), marker='o', ms=3, label=name)
+    for i,acc in enumerate(result.values()): ax.plot(counts, acc, color=class_color(i), marker='o', ms=3)
     ax.set(xlabel='coordinates kept', ylabel='accuracy', ylim=(0,1.02))
-    ax.legend(fontsize=7, frameon=False)
+    ax.legend(ax.get_lines(), [plain(name, 30) for name in result], fontsize=7, frameon=False)
     return fig
 
 # %% ../../nbs/6_interpretation/02_latents.ipynb #9fd28c7c
@@ -308,6 +308,7 @@ def show_map(model, # ProtoFlow
     outlines = m.prototypes[...,None] + torch.linalg.cholesky(m.covariance) @ circle                # (Y,K,2,200)
     fig, ax = figure(size=(4,3))
     ax.scatter(*m.points.T, s=3, c=[class_color(y) for y in m.y], alpha=0.45, lw=0)
+    marks, names = [], [plain(name, 40) for name in model.config.classes]
     for y,ks in enumerate(prototype_order(model)):
         color = class_color(y)
         for k in ks:
@@ -315,9 +316,10 @@ def show_map(model, # ProtoFlow
             if ellipses: ax.plot(*outlines[y,k], color=color, lw=0.6, zorder=1)
             ax.plot(*at, 'o', ms=8, mfc=color, mec='white', mew=0.8)
             ax.text(*at, k, color='white', fontsize=6.5, weight='bold', ha='center', va='center_baseline')
-        ax.plot([], [], 'o', color=color, label=model.config.classes[y])
+        marks += ax.plot([], [], 'o', color=color)
     ax.set_aspect('equal')
     ax.set(xlabel=f'axis 1, {m.share[0]:.0%} of the variance', ylabel=f'axis 2, {m.share[1]:.0%} of the variance')
-    n_columns = 1 + len(model.config.classes)//20
-    ax.legend(fontsize=7, frameon=False, loc='center left', bbox_to_anchor=(1,0.5), handletextpad=0.1, ncols=n_columns)
+    n_columns = 1 + len(names)//20
+    ax.legend(marks, names, fontsize=7, frameon=False, loc='center left', bbox_to_anchor=(1,0.5),
+              handletextpad=0.1, ncols=n_columns)
     return fig

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from ..core.checks import all_finite, check_choice, check_images
 from ..core.devices import evaluating, precise
-from ..core.figures import class_color, figure
+from ..core.figures import class_color, figure, plain
 from ..core.noise import normal_log_prob
 from ..flows.denseflow import call_in
 from .uncertainty import check_values, prototype_distance
@@ -214,7 +214,8 @@ def plot_ood(table:dict, # what `ood_table` returned
     for (i,j),a in zip(torch.cartesian_prod(torch.arange(len(names)), torch.arange(len(kinds))).tolist(), v.flatten()):
         ax.text(j, i, f'{100*a:.0f}', ha='center', va='center', fontsize=7,
                 color='white' if abs(a-0.5) > 0.35 else 'black')
-    ax.set_xticks(range(len(kinds)), kinds, rotation=40, ha='right', rotation_mode='anchor', fontsize=7)
+    ax.set_xticks(range(len(kinds)), [plain(kind, 40) for kind in kinds], rotation=40, ha='right',
+                  rotation_mode='anchor', fontsize=7)
     ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.tick_params(length=0); ax.spines[:].set_visible(False); ax.set_title(f'{metric.upper()}, %', fontsize=8)
     return fig
@@ -236,6 +237,6 @@ def plot_ood_scores(inside:Tensor, # (N,) scores of images of the model's own ki
         ax.plot([q1, q3], [i, i], color=colour, lw=5, solid_capstyle='butt')
         ax.plot(middle, i, 'o', color='black', ms=3)
     ax.axvline(own.quantile(0.95).item(), color=class_color(0), lw=0.8, ls=':')
-    ax.set_yticks(range(len(parts)), list(parts), fontsize=8); ax.invert_yaxis(); ax.set_xlabel(name)
+    ax.set_yticks(range(len(parts)), list(map(plain, parts)), fontsize=8); ax.invert_yaxis(); ax.set_xlabel(name)
     if log: ax.set_xscale('log')
     return fig

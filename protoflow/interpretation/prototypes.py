@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from ..core.checks import check_choice
-from ..core.figures import class_color, figure, show_grid, show_image
+from ..core.figures import class_color, figure, plain, show_grid, show_image
+from ..data.loaders import renumbered
 from ..flows.denseflow import Latents
 from ..prototypes.mixture import over_prototypes
 
@@ -112,7 +113,7 @@ def show_factored(model, # ProtoFlow
     rows = [_heaviest(model, prototype_pictures(model, ds, seed, near, f, t)) for f,t in sources]
     rows.append(ds.x[_heaviest(model, near)[:,0]])
     row_titles = ['zeros', f'sampled, {half:g}', f'sampled, {temperature:g}', 'of the nearest', 'the nearest']
-    names = [prototype_name(ks[0], name) for ks,name in zip(prototype_order(model), model.config.classes)]
+    names = [plain(prototype_name(ks[0], name)) for ks,name in zip(prototype_order(model), model.config.classes)]
     fig = _numbered(model, rows, [names], row_titles, scale)
     for y,ax in enumerate(fig.axes[:len(names)]): ax.title.set(color=class_color(y), fontsize=8)
     return fig
@@ -131,7 +132,7 @@ def show_prototypes(model, # ProtoFlow
     pictures = prototype_pictures(model, ds, near=near, classes=classes, **kwargs)
     images = [x[order[y]] for x,y in zip(pictures, classes)]
     titles = [[f'k={k}, {weights[y,k]:.0%}' for k in order[y]] for y in classes]
-    names = [model.config.classes[y] for y in classes]
+    names = [plain(model.config.classes[y]) for y in classes]
     names_fit = 0.08*max(map(len, names)) <= scale
     upright = names_fit and max(map(len, images)) < len(classes) <= 10
     draw = _columns if upright else _numbered
@@ -166,7 +167,7 @@ def show_samples(model, # ProtoFlow
                 ): # Figure
     "Images drawn from each class, or from each prototype of one class."
     samples = prototype_samples(model, n, y, temperature, truncation, seed, classes)
-    names = model.config.classes
+    names = list(map(plain, model.config.classes))
     if y is None:
         colors = [class_color(c) for c in samples]
         return _numbered(model, list(samples.values()), [], [names[c] for c in samples], scale, colors)
@@ -244,7 +245,8 @@ def show_summary(model, # ProtoFlow
     fig, axs = figure(len(ks), 5, size=size, squeeze=False, width_ratios=[1]*4 + [1.35/scale])
     for ax in axs.flat: ax.set_axis_off()
     for line,k in zip(axs, ks):
-        pictures = [(decoded[k], prototype_name(k, model.config.classes[y])), *_summary_pictures(ds, s, y, k)]
+        name = plain(prototype_name(k, model.config.classes[y]), 20)
+        pictures = [(decoded[k], name), *_summary_pictures(ds, s, y, k)]
         for ax,(image,title) in zip(line, pictures):
             if image is not None: show_image(ax, image, model.config.flow.n_levels)
             ax.set_title(title, fontsize=7, pad=2)
@@ -297,7 +299,7 @@ def show_reencoded(model, # ProtoFlow
     for line in (ax.axhline, ax.axvline):
         for end in ends[:-1]: line(end-0.5, color='#ccc', lw=0.5)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(ends - (n+1)/2, model.config.classes, fontsize=8)
+        axis.set_ticks(ends - (n+1)/2, [plain(name, 20) for name in model.config.classes], fontsize=8)
         axis.set_tick_params(length=0)
         for c,label in enumerate(axis.get_ticklabels()): label.set_color(class_color(c))
     ax.set(xlabel='taken for a prototype of', ylabel='drawn from a prototype of')
@@ -324,7 +326,7 @@ def picture_scores(model, # ProtoFlow
     generator = torch.Generator(model.device).manual_seed(seed)
     lp = model.evaluate_batch(x.to(model.device), n_samples, generator).cpu()
     own = torch.arange(len(y)), y
-    pixels = x.double().flatten(1)
+    pixels, ds = x.double().flatten(1), renumbered(ds, model.config.classes)
     distance = []
     for v,c in zip(pixels, y):
         to_others = (ds.x[ds.y == c].double().flatten(1) - v).square().mean(1).sqrt()
@@ -342,6 +344,7 @@ def show_averages(model, # ProtoFlow
                  ): # Figure
     "Each class's average and its heaviest prototype, with their bits/dim."
     names = model.config.classes
+    ds = renumbered(ds, names)
     rows = [_heaviest(model, prototype_pictures(model, ds, seed, near, f)) for f in ('zero', 'nearest')]
     rows.insert(0, average_images(ds))
     bpd = [picture_scores(model, x, torch.arange(len(names)), ds, n_samples, seed)['bpd'] for x in rows]
@@ -349,7 +352,7 @@ def show_averages(model, # ProtoFlow
     row_titles = 'average', 'prototype,\nzeros', 'prototype,\nnearest'
     fig = _numbered(model, rows, titles, row_titles, scale, margin=0.4)
     for y,(ax,name) in enumerate(zip(fig.axes, names)):
-        ax.set_title(f'{name}\n{ax.get_title()}', fontsize=7, color=class_color(y), pad=2)
+        ax.set_title(f'{plain(name, 20)}\n{ax.get_title()}', fontsize=7, color=class_color(y), pad=2)
     fig.supxlabel('above each picture: bits/dim of its own class', fontsize=8)
     return fig
 

@@ -17,7 +17,8 @@ from ..core.noise import derived_seed
 from ..core.calibration import Calibration, calibration
 from ..core.checks import check_labels
 from ..core.devices import evaluating
-from ..core.figures import class_color, figure
+from ..core.figures import class_color, figure, plain
+from ..data.loaders import renumbered
 from ..prototypes.mixture import over_prototypes
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #52d9fcf4
@@ -49,6 +50,7 @@ def reliability(proba:Tensor, # (N,Y) probabilities of the classes
                ) -> Reliability:
     "Confidence against accuracy, bin by bin, and what sums them up."
     proba, y = check_proba(proba).double(), check_labels(y, proba.shape[1], len(proba)).cpu()
+    proba = proba/proba.sum(1, keepdim=True)        # rounding may lift a row above 1
     confidence, predicted = proba.max(1)
     c = calibration(confidence, predicted == y, n_bins)
     brier = (proba - F.one_hot(y, proba.shape[1])).square().sum(1).mean().item()
@@ -83,7 +85,7 @@ def plot_reliability(rs # `Reliability`, or {name: Reliability}
     width = 1+1.5*len(rs) if len(rs) > 1 else 2.8
     fig, axs = figure(2, len(rs), size=(width, 3), height_ratios=[3,1], sharex='col', sharey='row', squeeze=False)
     for (top, bottom),(name,r) in zip(axs.T, rs.items()):
-        _draw_reliability(top, r, f'{name}\n' if name else '')
+        _draw_reliability(top, r, f'{plain(name, 30)}\n' if name else '')
         middles = (torch.arange(len(r.count))+0.5)/len(r.count)
         bottom.bar(middles, r.count, 0.85/len(r.count), color='grey')
         bottom.set(yscale='log', ylim=(0.5, None), xlabel='confidence')
@@ -128,7 +130,7 @@ def variance_terms(model, # ProtoFlow
         z = latents.z
         return mixture.component_log_prob(z), prototype_distance(mixture, z), latents.ldj
     with evaluating(model):
-        for i,(x,y) in enumerate(dl):
+        for i,(x,y) in enumerate(renumbered(dl, model.config.classes)):
             g = torch.Generator(model.device).manual_seed(derived_seed(seed, i))
             draws = [terms(model.flow(x.to(model.device), g)) for _ in range(n_samples)]
             parts.append([torch.stack(term).cpu().double() for term in zip(*draws)])
@@ -170,13 +172,14 @@ def plot_variance(fits # `VarianceFit`, or {name: VarianceFit}
     "NLL against the factor of the variances, and the range that resampling gives."
     fits = {'': fits} if isinstance(fits, VarianceFit) else fits
     fig, ax = figure(size=(3.6,2.4))
-    for i,(name,f) in enumerate(fits.items()):
-        ax.plot(f.factors, f.nll, color=class_color(i), label=f'{name}: {f.factor:.2f}' if name else f'{f.factor:.2f}')
+    for i,f in enumerate(fits.values()):
+        ax.plot(f.factors, f.nll, color=class_color(i))
         ax.axvspan(f.low, f.high, color=class_color(i), alpha=0.12, lw=0)
         ax.plot(f.factor, f.nll.min(), 'o', ms=4, color=class_color(i))
     ax.set(xscale='log', yscale='log', ylim=(None, 6*max(f.nll.max() for f in fits.values())),
            xlabel='factor of all variances', ylabel='NLL, nats')
-    ax.legend(loc='upper right', fontsize=8, frameon=False)
+    labels = [f'{plain(name)}: {f.factor:.2f}' if name else f'{f.factor:.2f}' for name,f in fits.items()]
+    ax.legend(ax.get_lines()[::2], labels, loc='upper right', fontsize=8, frameon=False)
     return fig
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #fa29c04f

@@ -80,7 +80,7 @@ def _checkpoint(path): # folder, or .pt
     if not path.is_file(): raise ValueError(f'{path}: there is no such file or folder')
     if not config.is_file():
         raise ValueError(f'{path}: there is no config.json beside it; expected a released ProtoFlow or DenseFlow')
-    return path, json.loads(config.read_text())
+    return path, json.loads(config.read_text(encoding='utf-8'))
 
 # %% ../../nbs/4_prototypes/08_official.ipynb #8d3835af
 def _flow_config(config, state, path): # config.json, flow entries under our names
@@ -119,7 +119,7 @@ def load_protoflow(path, # a released folder, or a .pt with config.json beside i
 # %% ../../nbs/4_prototypes/08_official.ipynb #c78c331e
 def _assemble(flow, mixture, config, covariance): # mixture: state dict
     "The model of a flow and the state of a mixture."
-    classes = tuple(str(y) for y in range(len(mixture['loc'])))   # a released checkpoint does not name them
+    classes = tuple(f'class {y}' for y in range(len(mixture['loc'])))     # a released checkpoint does not name them
     ours = ProtoFlowConfig(flow.config, classes, config['protos_per_class'], config.get('dataset') or '', covariance,
                            config.get('likelihood_approach', 'total'), config.get('proto_dropout_prob') or 0.,
                            config.get('z_dropout_prob') or 0.)

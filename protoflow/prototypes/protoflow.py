@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from ..core.checks import as_path, check_labels
 from ..core.devices import DeviceModule, evaluating
-from ..data.loaders import check_dls
+from ..data.loaders import check_dls, renumbered
 from ..flows.denseflow import DenseFlow, DenseFlowConfig, Latents
 from .mixture import Mixture, over_prototypes
 from .saving import check_folder, recover
@@ -198,7 +198,7 @@ class LatentBatches:
     def __init__(self, model:ProtoFlow, # encodes
                  loader, # batches (x, y); iterated again and again
                  seed:int=0): # of the flow's noise
-        self.model, self.loader, self.seed = model, loader, seed
+        self.model, self.loader, self.seed = model, renumbered(loader, model.config.classes), seed
     @torch.no_grad()
     def __iter__(self):
         device = self.model.device
@@ -253,7 +253,7 @@ def load_model(folder # of the checkpoint
     _check_there(folder)
     if (folder/'checksums.json').is_file(): check_folder(folder)
     try:
-        text = (folder/'config.json').read_text()
+        text = (folder/'config.json').read_text(encoding='utf-8')
         if 'dequant_steps' in json.loads(text): model = DenseFlow(DenseFlowConfig.from_json(text))
         else: model = ProtoFlow(ProtoFlowConfig.from_json(text))
         model.load_state_dict(load_file(folder/'model.safetensors'))
@@ -286,4 +286,4 @@ def from_pretrained(cls:ProtoFlow, name:str # one of `pretrained_names()`
 def pretrained_card(name:str # one of `pretrained_names()`
                    ) -> str: # Markdown
     "What a pretrained model was trained on and how, and its scores."
-    return (_pretrained(name)/'card.md').read_text()
+    return (_pretrained(name)/'card.md').read_text(encoding='utf-8')

@@ -17,6 +17,7 @@ from ..core.checks import all_finite, check_choice, check_labels
 from ..core.devices import evaluating
 from ..core.figures import class_color, figure
 from ..core.noise import derived_seed
+from ..data.loaders import renumbered
 from .fitting import check_fit
 from .mixture import Mixture, check_targets, over_prototypes
 from .protoflow import LatentBatches, ProtoFlow
@@ -209,7 +210,7 @@ def _four_scores(lp, y, n_dims): # log p(x|y) (N,Y), labels (N,), M
 def _densities(model, dl, n_samples, seed):
     "Log densities (S,N,Y,K) without weights, ldj (S,N), labels (N,) and image size M, each batch with its own noise."
     log_normals, ldjs, ys = [], [], []
-    for i,(x,y) in enumerate(dl):
+    for i,(x,y) in enumerate(renumbered(dl, model.config.classes)):
         g = torch.Generator(model.device).manual_seed(derived_seed(seed, i))
         draws = [model.flow(x.to(model.device), g) for _ in range(n_samples)]
         log_normals.append(torch.stack([model.mixture.log_normal(latents.z) for latents in draws]))

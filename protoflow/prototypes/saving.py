@@ -29,8 +29,8 @@ def write_model(model, # ProtoFlow or DenseFlow, or a wrapper of one
     "Write the files of a model."
     folder, model = as_path(folder), unwrapped(model)
     state = _state(model)
-    (folder/'config.json').write_text(model.config.to_json())
-    (folder/'metrics.json').write_text(json.dumps(metrics or {}, indent=2))
+    (folder/'config.json').write_text(model.config.to_json(), encoding='utf-8')
+    (folder/'metrics.json').write_text(json.dumps(metrics or {}, indent=2), encoding='utf-8')
     save_file(state, folder/'model.safetensors')
 
 # %% ../../nbs/4_prototypes/05_saving.ipynb #88194e3c
@@ -44,7 +44,7 @@ def _checksums(folder):
 def check_folder(folder): # of a checkpoint
     "Raise a `ValueError` that names the file unless every file in `checksums.json` is there and as it was written."
     listed = as_path(folder)/'checksums.json'
-    try: expected = dict(json.loads(listed.read_text()))
+    try: expected = dict(json.loads(listed.read_text(encoding='utf-8')))
     except (OSError, TypeError, ValueError) as e:
         raise ValueError(f'{listed}: cannot be read ({e}); expected a checkpoint folder as save_model writes it') from e
     for name,digest in expected.items():
@@ -71,7 +71,7 @@ def _check_place(folder):
 
 def _seal(folder):
     "Write `checksums.json`, and see to it that everything in the folder is on the disk."
-    (folder/'checksums.json').write_text(json.dumps(_checksums(folder), indent=1))
+    (folder/'checksums.json').write_text(json.dumps(_checksums(folder), indent=1), encoding='utf-8')
     for p in filter(Path.is_file, folder.iterdir()):
         p.chmod(0o644)      # safetensors writes files that nobody else may read
         with open(p, 'rb') as f: os.fsync(f.fileno())

@@ -125,9 +125,9 @@ def save(self:Checkpoints, learner):
 
 @patch
 def best(self:Checkpoints) -> list: # of names
-    "The checkpoints that have a score, best first."
-    there = {p.name for p in checkpoints(self.folder)}
-    return sorted(sorted(there & self.scores.keys()), key=lambda name: nan_last(self.scores[name]))[:self.n_best]
+    "The checkpoints that have a score, best first, and of equals the newest."
+    there = [p.name for p in reversed(checkpoints(self.folder)) if p.name in self.scores]
+    return sorted(there, key=lambda name: nan_last(self.scores[name]))[:self.n_best]
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #07c2c7e8
 class JSONHistory(Callback):
@@ -137,7 +137,7 @@ class JSONHistory(Callback):
         if learner.rank > 0: return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(self.path.name + '.part')
-        part.write_text(''.join(json.dumps(h) + '\n' for h in learner.history))
+        part.write_text(''.join(json.dumps(h) + '\n' for h in learner.history), encoding='utf-8')
         os.replace(part, self.path)
 
 # %% ../../nbs/5_training/04_callbacks.ipynb #07c2c7e9

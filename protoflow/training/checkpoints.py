@@ -53,7 +53,7 @@ def save_training(model:ProtoFlow, # to save
     path = as_path(folder)/f'step-{step:08d}'
     def write(tmp):
         write_model(model if evaluated is None else evaluated, tmp, metrics)
-        (tmp/'training.json').write_text(json.dumps(tree))
+        (tmp/'training.json').write_text(json.dumps(tree), encoding='utf-8')
         save_file(tensors, tmp/'training.safetensors')
     write_atomically(path, write)
     return path
@@ -83,7 +83,8 @@ def load_training(path # of a checkpoint that `save_training` wrote
         if not (path/'training.json').is_file():
             raise ValueError(f'{path}: holds a model but no training.json; expected the checkpoint of a training, '
                              'such as checkpoints/step-… in a run folder')
-        state = from_files(json.loads((path/'training.json').read_text()), load_file(path/'training.safetensors'))
+        tree = json.loads((path/'training.json').read_text(encoding='utf-8'))
+        state = from_files(tree, load_file(path/'training.safetensors'))
         return state.pop('weights', None) or load_file(path/'model.safetensors'), state
     except ValueError as e:
         earlier = [p for p in checkpoints(path.parent) if p.name < path.name]

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TRAINABLE', 'LOSSES', 'INITS', 'READ_EVERY', 'warmup_cosine', 'parameter_groups', 'check_losses', 'Learner',
-           'check_number', 'check_fits', 'check_classes', 'leave', 'CollapseReport']
+           'check_number', 'check_fits', 'leave', 'CollapseReport']
 
 # %% ../../nbs/5_training/05_learner.ipynb #5e1ae137
-import gc, json, math, time, unicodedata
+import dataclasses, gc, json, math, time
 from contextlib import nullcontext
 import torch
 import torch.distributed as dist
@@ -18,7 +18,7 @@ from ..core.checks import as_path, check_choice, no_reading
 from ..core.devices import evaluating, precise, rank_and_world_size, unwrapped
 from ..core.figures import class_color, figure
 from ..core.noise import check_seed, derived_seed, SharedNoise
-from ..data.loaders import check_dls
+from ..data.loaders import check_dls, renumbered, same_classes
 from ..prototypes import fitting
 from ..prototypes.collapse import collapse_report
 from .callbacks import Callback, FiniteGuard, Progress, StopTraining
@@ -157,6 +157,7 @@ def prepare(self:Learner):
     self.check_options()
     self.losses = check_losses(self.model, self.dls, {'elbo_loss2': 1.} if self.losses is None else self.losses)
     if self.new_classes: self.model.take_classes(self.dls)
+    else: self.dls = renumbered(self.dls, self.model.config.classes)
     self.device = torch.device(self.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     self.n_dims = math.prod(self.dls.image_shape)
     self.evaluated = self.model.to(self.device)       # what validation scores
@@ -205,19 +206,10 @@ def check_fits(model, dls, new_classes:bool=False): # may the classes be others?
     elif new_classes: return
     elif len(model.config.classes) != dls.n_classes:
         differ = f'the model knows {len(model.config.classes)} classes, the data has {dls.n_classes}'
-    else: return check_classes(model.config.classes, dls.classes, _other_classes)
+    else:
+        try: return same_classes(dls.classes, model.config.classes)
+        except ValueError as e: raise ValueError(f'{e}; {_other_classes}') from e
     raise ValueError(f'{differ}: build it with ProtoFlow.for_data(dls)')
-
-# %% ../../nbs/5_training/05_learner.ipynb #7245a583
-def check_classes(known, given, # names of the model's classes, of those of the data
-                  remedy:str): # what to do about it
-    "Raise `ValueError` unless both are the same names in the same order."
-    known, given = ([unicodedata.normalize('NFC', str(name)) for name in names] for names in (known, given))
-    if known == given: return
-    odd = [name for name in given if name not in known] or [name for name in known if name not in given]
-    differ = f'does not know {", ".join(odd[:5])}' if set(given) - set(known) else f'also knows {", ".join(odd[:5])}'
-    if not odd: differ = 'knows the same classes in another order'
-    raise ValueError(f'the model {differ}{", …" if len(odd) > 5 else ""}: {remedy}')
 
 # %% ../../nbs/5_training/05_learner.ipynb #d5fdd6d0
 def leave():
@@ -459,7 +451,6 @@ def state(self:Learner) -> dict:
     callbacks = {type(c).__name__: c.state() for c in self.callbacks}
     self.read()
     own = {name: getattr(self, name) for name in _remembered} | {'split': _split(self.dls)}
-    own['classes'] = list(self.model.config.classes)
     return dict(own, optimizer=self.opt.state_dict(), callbacks={k: v for k,v in callbacks.items() if v is not None})
 
 def _split(dls):
@@ -480,8 +471,6 @@ def check_split(self:Learner, state:dict): # of the training
 def load_state(self:Learner, weights:dict, state:dict): # what `load_training` returned
     "Take over weights and state of an earlier training."
     self.check_split(state)
-    known = self.model.config.classes
-    check_classes(state.get('classes', known), known, 'go on with the data of that training, or begin a new one')
     self.model.load_state_dict(weights)
     for name in _remembered:
         if name != 'sums': setattr(self, name, state[name])
@@ -491,12 +480,23 @@ def load_state(self:Learner, weights:dict, state:dict): # what `load_training` r
         if type(c).__name__ in state['callbacks']: c.load_state(state['callbacks'][type(c).__name__])
 
 @patch
+def count_as(self:Learner, path): # of a checkpoint
+    "Count classes as a checkpoint does; a `ValueError` if the data has other classes."
+    classes = json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['classes']
+    dls = renumbered(self.dls, classes)
+    if dls is self.dls: return
+    self.dls, self.model.config = dls, dataclasses.replace(self.model.config, classes=tuple(classes))
+
+@patch
 def resume(self:Learner, folder # of the checkpoints of a training, or one of them
           ) -> Learner: # itself, ready for `fit`
     "Go on from the newest checkpoint, as if nothing had happened; without one, from the start."
     folder = as_path(folder)
     found = [folder] if (folder/'training.json').is_file() else checkpoints(folder)
-    if found: self.load_state(*load_training(found[-1]))
+    if not found: return self
+    saved = load_training(found[-1])
+    self.count_as(found[-1])
+    self.load_state(*saved)
     return self
 
 # %% ../../nbs/5_training/05_learner.ipynb #829508b0

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from ..core.noise import derived_seed
 from ..core.calibration import calibration
 from ..core.devices import rank_and_world_size
+from ..data.loaders import class_names, renumbered
 
 # %% ../../nbs/5_training/02_metrics.ipynb #64365d63
 @torch.no_grad()
@@ -24,6 +25,7 @@ def collect(model, # ProtoFlow
             progress:bool=False, # show a bar?
            ) -> tuple[Tensor,Tensor]: # log p(x|y) (N,Y) nats, labels (N,)
     "log p(x|y) of every image of a data set, on the CPU; several processes share the batches and all get the whole."
+    if len(class_names(dl) or ()) == len(model.config.classes): dl = renumbered(dl, model.config.classes)
     (rank, world_size), rows = rank_and_world_size(), {}
     for i,(x,y) in enumerate(tqdm(dl, 'evaluating', leave=False, disable=not progress)):
         if i%world_size != rank: continue
@@ -44,7 +46,7 @@ def scores(log_prob:Tensor, # (N,Y) log p(x|y), nats
           ) -> dict: # metric → float; class_accuracy → list of Y, None where a class has no image
     "Accuracy, NLL, Brier score, calibration and bits/dim from class log densities."
     (N, Y), bits = log_prob.shape, n_dims*math.log(2)
-    if log_p is None: log_p = log_prob.log_softmax(1)
+    log_p = (log_prob if log_p is None else log_p).log_softmax(1)       # an average may be off by rounding
     proba = log_p.exp()
     right = (log_p.argmax(1) == y).double()
     among_five = (log_p.topk(min(5, Y)).indices == y[:,None]).any(1).double()
@@ -64,6 +66,7 @@ def evaluate(model, # ProtoFlow
              progress:bool=False, # show a bar?
             ) -> dict: # metric → float
     "Accuracy, NLL, bits/dim and ECE of a model on a data set."
+    dl = renumbered(dl, model.config.classes)
     log_prob, y = collect(model, dl, n_samples, seed, progress)
     return scores(log_prob, y, math.prod(dl[0][0].shape))
 
