@@ -11,7 +11,7 @@ JUPYTER := JUPYTER_CONFIG_DIR="$(CURDIR)/$(VENV)/jupyter/config" JUPYTER_DATA_DI
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test docs browser lab lab-test bench notebooks readme export clean
+.PHONY: help demo test docs browser lab lab-test bench cuda notebooks readme export clean
 
 help:
 	@echo 'make demo        train on small digits, explain a prediction, write runs/demo'
@@ -21,6 +21,7 @@ help:
 	@echo 'make lab         JupyterLab on the notebooks'
 	@echo 'make lab-test    run the main notebooks in JupyterLab in Chromium, move every slider; NB=04_figures one notebook'
 	@echo 'make bench       speed and memory, into runs/bench.json; on a quiet machine; NB=tiny one measurement'
+	@echo 'make cuda        with an NVIDIA card: the tests flagged cuda, then its speed, into runs/cuda.json; up to 9 minutes'
 	@echo 'make export      tidy the notebooks and write protoflow/ from them'
 	@echo 'make notebooks   run the notebooks in place to refresh their outputs; FLAGS and NB as above'
 	@echo 'make readme      README.md from nbs/index.ipynb'
@@ -51,6 +52,9 @@ export: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python tools/bench.py $(NB)
+
+cuda: $(VENV)/.dev
+	$(BIN)/python tools/card.py
 
 notebooks: $(VENV)/.dev
 	$(BIN)/python tools/notebooks.py run $(NB) --flags "$(FLAGS)"

@@ -52,7 +52,7 @@ APPROACHES = dict(GaussianMixture='diagonal', SSLGaussMixture='isotropic', Gauss
 
 def _model_options(g):
     option(g, '--flow', 'size of the flow; default: tiny up to 16 pixels, small up to 31, else denseflow_74_10',
-           ['tiny', 'small', 'denseflow_74_10'])
+           ['tiny', 'small', 'medium', 'denseflow_74_10'])
     option(g, '--growth N', 'noise channels that cross-unit coupling adds before each unit but the first of a block; '
            'default: that of --flow', positive_int)
     option(g, '--flow_ckpt FOLDER', 'start from the flow in this folder: a released DenseFlow, or a checkpoint of ours')

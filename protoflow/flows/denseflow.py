@@ -64,17 +64,20 @@ def check(self:DenseFlowConfig):
 # %% ../../nbs/3_flows/06_denseflow.ipynb #d0b217e5
 _presets = {
     'tiny': dict(channels=1, height=8, width=8, n_levels=17,
-                 units=(2,1), layers=(2,4), widths=(16,16), growth=2, depth=2, dense_growth=16,
-                 dequant_steps=2, dequant_width=16, dequant_depth=1, dequant_growth=16,
+                 units=(1,1), layers=(4,2), widths=(32,32), growth=2, depth=1, dense_growth=32, attention=False,
+                 dequant_steps=1, dequant_width=16, dequant_depth=1, dequant_growth=16,
                  context=8, context_depth=1, context_growth=8),
     'small': dict(channels=1, height=28, width=28,
                   units=(3,2), layers=(3,6), widths=(24,24), growth=4, depth=3, dense_growth=24,
                   dequant_steps=2, dequant_width=24, dequant_depth=2, dequant_growth=24,
                   context=16, context_depth=2, context_growth=8),
+    'medium': dict(units=(4,2,1), layers=(4,4,6), widths=(48,48,48), growth=4, depth=3, dense_growth=64,
+                   attention=False, dequant_steps=2, dequant_width=48, dequant_depth=2, dequant_growth=48,
+                   context=32, context_depth=2, context_growth=16),
     'denseflow_74_10': dict()}
 
 @patch(cls_method=True)
-def preset(cls:DenseFlowConfig, name:str, # 'tiny', 'small' or 'denseflow_74_10'
+def preset(cls:DenseFlowConfig, name:str, # 'tiny', 'small', 'medium' or 'denseflow_74_10'
            **changes): # fields that differ from the preset
     "The configuration of that name."
     return cls(**_presets[check_choice('flow', name, _presets)] | changes)

@@ -482,7 +482,7 @@ def load_state(self:Learner, weights:dict, state:dict): # what `load_training` r
 @patch
 def count_as(self:Learner, path): # of a checkpoint
     "Count classes as a checkpoint does; a `ValueError` if the data has other classes."
-    classes = json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['classes']
+    classes = json.loads((as_path(path)/'config.json').read_text(encoding='utf-8'))['classes']
     dls = renumbered(self.dls, classes)
     if dls is self.dls: return
     self.dls, self.model.config = dls, dataclasses.replace(self.model.config, classes=tuple(classes))
