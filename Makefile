@@ -20,7 +20,7 @@ help:
 	@echo 'make browser     look at every page of the site in Chromium: phone and desk, light and dark; NB=digits some pages'
 	@echo 'make lab         JupyterLab on the notebooks'
 	@echo 'make lab-test    run the main notebooks in JupyterLab in Chromium, move every slider; NB=04_figures one notebook'
-	@echo 'make bench       speed and memory, into runs/bench.json; on a quiet machine; NB=tiny one measurement'
+	@echo 'make bench       speed and memory, into runs/bench*.json, on all threads, on one, and with AVX2 only; on a quiet machine; NB=tiny one measurement'
 	@echo 'make cuda        with an NVIDIA card: the tests flagged cuda, then its speed, into runs/cuda.json; up to 9 minutes'
 	@echo 'make export      tidy the notebooks and write protoflow/ from them'
 	@echo 'make notebooks   run the notebooks in place to refresh their outputs; FLAGS and NB as above'
@@ -52,6 +52,8 @@ export: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python tools/bench.py $(NB)
+	$(BIN)/python tools/bench.py $(or $(NB),training_step) --threads 1 --out runs/bench-one-thread.json
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python tools/bench.py $(or $(NB),training_step) --threads 1 --out runs/bench-avx2.json
 
 cuda: $(VENV)/.dev
 	$(BIN)/python tools/card.py

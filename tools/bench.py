@@ -5,13 +5,16 @@
 Every time is a median of several runs, with the least and the most. Rates are also given as a share of that of a 2048³
 float32 matrix product, measured just before and after in the same process: shares can be compared between machines.
 """
-import argparse, ctypes, gc, json, math, os, platform, re, statistics, subprocess, sys, time
+import argparse, ctypes, gc, json, math, os, platform, re, statistics, subprocess, sys, tempfile, time
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 import torch
 import torch.nn.functional as F
 from protoflow.all import *
 
+ROOT = Path(__file__).resolve().parent.parent
+BEFORE = '3783163'           # the commit beside which a gain is measured
 FLOP_PER_IMAGE = 32.9e9      # of one forward pass of DenseFlow-74-10 on 3×32×32
 MEASUREMENTS = {}            # name → function that returns {what: value}
 TARGETS = {}                 # name → what it should reach
@@ -131,16 +134,68 @@ def flow_training_memory():
     return dict(plain_mib=plain, checkpointing_mib=recomputed, share=recomputed/plain)
 
 
-@measurement('≤ 0.06 s')
+# A training step of `tiny`, in words that the code of BEFORE understands too.
+TINY_STEP = '''
+import json, statistics, time, torch
+from protoflow.all import *
+torch.manual_seed(0)
+dls = get_dls('digits')
+model = ProtoFlow.for_data(dls, flow='tiny', n_prototypes=3)
+learner = Learner(model, dls, callbacks=[EMA(0.99)], progress=False)
+learner.begin(80, 2); learner.call('before_fit'); learner.model.train()
+x, y = next(iter(dls.train))
+def seconds():
+    start = time.perf_counter(); learner.step(x, y)
+    return time.perf_counter() - start
+print(json.dumps(sorted(seconds() for _ in range(45))))
+'''
+
+
+@contextmanager
+def code_of(commit):
+    "A folder with the project as it was, or None where git does not know the commit."
+    with tempfile.TemporaryDirectory() as folder:
+        add = ['git', 'worktree', 'add', '--quiet', '--detach', f'{folder}/code', commit]
+        if subprocess.run(add, cwd=ROOT, capture_output=True).returncode:
+            yield None
+            return
+        try: yield f'{folder}/code'
+        finally: subprocess.run(['git', 'worktree', 'remove', '--force', f'{folder}/code'], cwd=ROOT)
+
+
+def run_code(code, folder):
+    "What a program prints as JSON in a new process with the package of that folder."
+    env = dict(os.environ, PYTHONPATH=str(folder), OMP_NUM_THREADS=str(torch.get_num_threads()))
+    run = subprocess.run([sys.executable, '-c', code], cwd=folder, env=env, capture_output=True, text=True)
+    if run.returncode: raise RuntimeError(run.stderr)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@measurement('share of before ≤ 0.3')
 def tiny_training_step():
-    "`tiny` on digits, batch 64: forward, loss, backward, update"
+    "`tiny` on digits, batch 64: forward, loss, backward, update, average; beside the code of before, in turn"
+    now, before = [], []
+    with code_of(BEFORE) as old:
+        for _ in range(3):
+            now += run_code(TINY_STEP, ROOT)
+            if old: before += run_code(TINY_STEP, old)
+    out = dict(seconds=statistics.median(now), least=min(now), most=max(now))
+    if not before: return dict(out, before=f'commit {BEFORE} is not here')
+    before = statistics.median(before)
+    return dict(out, before_seconds=before, share_of_before=out['seconds']/before)
+
+
+@measurement('share ≥ 0.65 on one thread')
+def small_training_step():
+    "`small` on 1×28×28, batch 64: forward and backward of the flow"
     torch.manual_seed(0)
-    dls = get_dls('digits')
-    learner = Learner(ProtoFlow.for_data(dls, flow='tiny', n_prototypes=5), dls, progress=False)
-    learner.begin(80, 2)
-    learner.model.train()
-    x, y = next(iter(dls.train))
-    return timed(lambda: learner.step(x, y), n=41)
+    flow, x = DenseFlow(DenseFlowConfig.preset('small')).train(), torch.randint(0, 256, (64,1,28,28))
+    with torch.no_grad(): flow(x)
+    def step():
+        flow.zero_grad(set_to_none=False)
+        out = flow(x)
+        (out.z.square().mean() - out.ldj.mean()).backward()
+    return timed(step, 64*0.783e9, n=9)
 
 
 @measurement('share of the time in the model ≥ 0.95')
@@ -323,7 +378,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('pattern', nargs='?', default='', help='part of the name of the measurements to make')
     parser.add_argument('--out', default='runs/bench.json', help='file to write')
+    parser.add_argument('--threads', type=int, help='of this process; default: as many as torch takes')
     args = parser.parse_args()
+    if args.threads: torch.set_num_threads(args.threads)
     chosen = [name for name in MEASUREMENTS if args.pattern in name]
     if not chosen: sys.exit(f'no measurement is called {args.pattern!r}: expected part of {", ".join(MEASUREMENTS)}')
     out = Path(args.out)
