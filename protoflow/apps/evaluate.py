@@ -148,6 +148,7 @@ def scoring_loaders(args, model, folder=None): # folder: of the run that made th
     try: return renumbered(dls, model.config.classes)
     except ValueError as e: raise ValueError(f'{name}: {e}; name another data set with --dataset') from e
 
+# %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16091
 def _as_in_training(folder, name, trained_on):
     "The options of `split_of`, and the stored split, as far as they are about this data set."
     path, options = Path(name).expanduser(), split_of(folder)

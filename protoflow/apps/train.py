@@ -384,6 +384,7 @@ def train(args) -> dict: # test scores
     leave()
     return scores
 
+# %% ../../nbs/7_apps/05_train.ipynb #1a039a91
 _result = 'test: accuracy {accuracy:.4f}, NLL {nll:.4f} nats, {bpd:.3f} bits/dim, ECE {ece:.4f}; {n_images} images'
 
 def _what_is_kept(folder):

@@ -453,6 +453,7 @@ def state(self:Learner) -> dict:
     own = {name: getattr(self, name) for name in _remembered} | {'split': _split(self.dls)}
     return dict(own, optimizer=self.opt.state_dict(), callbacks={k: v for k,v in callbacks.items() if v is not None})
 
+# %% ../../nbs/5_training/05_learner.ipynb #4de8d791
 def _split(dls):
     "The names of the files in each part, if they were split by chance, as a text."
     return json.dumps(getattr(dls, 'split', None))
@@ -467,6 +468,7 @@ def check_split(self:Learner, state:dict): # of the training
                      f'new, {len(had - names)} missing): make the loaders with that split, '
                      "get_dls(folder, split=json.loads(load_training(checkpoint)[1]['split']))")
 
+# %% ../../nbs/5_training/05_learner.ipynb #4de8d792
 @patch
 def load_state(self:Learner, weights:dict, state:dict): # what `load_training` returned
     "Take over weights and state of an earlier training."
@@ -479,6 +481,7 @@ def load_state(self:Learner, weights:dict, state:dict): # what `load_training` r
     for c in self.callbacks:
         if type(c).__name__ in state['callbacks']: c.load_state(state['callbacks'][type(c).__name__])
 
+# %% ../../nbs/5_training/05_learner.ipynb #4de8d793
 @patch
 def count_as(self:Learner, path): # of a checkpoint
     "Count classes as a checkpoint does; a `ValueError` if the data has other classes."
