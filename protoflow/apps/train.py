@@ -48,7 +48,7 @@ def _data_options(g):
 # %% ../../nbs/7_apps/05_train.ipynb #958b714d
 # name in --gaussian_approach, the released one or ours → covariance of a prototype
 APPROACHES = dict(GaussianMixture='diagonal', SSLGaussMixture='isotropic', GaussianMixtureConv2d='channel',
-                  diagonal='diagonal', full='full', isotropic='isotropic', channel='channel')
+                  diagonal='diagonal', full='full', isotropic='isotropic', channel='channel', unit='unit')
 
 def _model_options(g):
     option(g, '--flow', 'size of the flow; default: tiny up to 16 pixels, small up to 31, else denseflow_74_10',
@@ -58,7 +58,7 @@ def _model_options(g):
     option(g, '--flow_ckpt FOLDER', 'start from the flow in this folder: a released DenseFlow, or a checkpoint of ours')
     option(g, '--protos_per_class --n_prototypes', 'prototypes of each class', positive_int, 10)
     option(g, '--gaussian_approach --covariance', kind=list(APPROACHES), default='GaussianMixture',
-           help='covariance of a prototype: diagonal, isotropic or per channel, by the released names or ours, or full')
+           help='covariance of a prototype: diagonal, isotropic or per channel, by the released names or ours, full or unit')
     option(g, '--likelihood_approach --likelihood', 'a class is the sum of its prototypes, or the best of them',
            ['total', 'max'], 'total')
     option(g, '--proto_dropout_prob', 'probability that a step ignores a prototype, from 0, below 1',
@@ -73,7 +73,8 @@ _loss_help = dict(elbo_loss2='-log2 p(x|y) for each number of an image, bits/dim
                   consistency_loss='the class predicted for a second augmented view should fit the first, bits/dim',
                   diversity_loss='prototypes of a class should differ, minus a squared Hellinger distance',
                   mu_loss='each prototype should be near a latent of its class, Euclidean distance',
-                  proto_loss='prototypes should be likely under the unconditional base, bits/dim')
+                  proto_loss='prototypes should be likely under the unconditional base, bits/dim',
+                  separation_loss='prototypes of different classes should be half of √D standard deviations apart')
 
 def _named_weight(word):
     "The word, if it is the name of a loss and its weight."

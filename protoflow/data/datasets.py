@@ -29,9 +29,10 @@ def _tv(name):
     from torchvision import datasets
     return getattr(datasets, name)
 
-def _mnist(root, download):
-    parts = [_tv('MNIST')(root, train, download=download) for train in (True, False)]
-    return [str(i) for i in range(10)], *((p.data[:,None], p.targets) for p in parts)
+def _mnist(name, root, download):
+    parts = [_tv(name)(root, train, download=download) for train in (True, False)]
+    classes = [str(i) for i in range(10)] if name == 'MNIST' else parts[0].classes
+    return classes, *((p.data[:,None], p.targets) for p in parts)
 
 def _cifar(name, root, download):
     parts = [_tv(name)(root, train, download=download) for train in (True, False)]
@@ -91,6 +92,10 @@ def _imagenet(root, download):
     classes = [', '.join(names) for names in parts[0].classes]
     return classes, *(_files(*zip(*p.samples)) for p in parts)
 
+def _signs(root, download):
+    *train, classes = find_images(Path(root)/'gtsrb32/train')
+    return classes, train, *(find_images(Path(root)/'gtsrb32'/part, classes)[:2] for part in ('valid', 'test'))
+
 # %% ../../nbs/2_data/08_datasets.ipynb #080d7c6a
 @dataclass
 class DataSource:
@@ -100,13 +105,19 @@ class DataSource:
     files:str               # what must lie in the data folder
     img_size:int = None     # pixels of a side, unless asked otherwise; None: its own
     augment:str = 'simple'  # of the training images, unless asked otherwise
+    contrast:bool = False   # is that of each image stretched, unless asked otherwise?
     by_hand:bool = False    # must a person get it?
 
 # %% ../../nbs/2_data/08_datasets.ipynb #9ede85a6
 # where each data set comes from, by name
 SOURCES = {
-    'mnist': DataSource(_mnist, 'https://ossci-datasets.s3.amazonaws.com/mnist/',
+    'mnist': DataSource(partial(_mnist, 'MNIST'), 'https://ossci-datasets.s3.amazonaws.com/mnist/',
                         'MNIST/raw/ with the four files *-ubyte, unzipped', augment='none'),
+    'fashion': DataSource(partial(_mnist, 'FashionMNIST'), 'https://github.com/zalandoresearch/fashion-mnist',
+                          'FashionMNIST/raw/ with the four files *-ubyte, unzipped'),
+    'signs': DataSource(_signs, 'https://benchmark.ini.rub.de',
+                        'gtsrb32/ with train/, valid/ (other tracks than train/) and test/', augment='shift',
+                        contrast=True, by_hand=True),
     'cifar10': DataSource(partial(_cifar, 'CIFAR10'), 'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',
                           'cifar-10-batches-py/, unpacked'),
     'cifar100': DataSource(partial(_cifar, 'CIFAR100'), 'https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz',
@@ -145,7 +156,7 @@ def _lock(path):
 def find_data(name:str, # one of `SOURCES`
               root=None, # folder of the data sets; default: `data_root()`
               download:bool=True, # fetch what is not there?
-             ) -> tuple: # classes, (training images, labels), (test images, labels) or None
+             ) -> tuple: # classes, (training images, labels), the same for validation, if it has its own, and test, or None
     "What a data set consists of, downloaded if need be; else a `ValueError` that says what to put where."
     source, root, errors, found = SOURCES[name], data_root(root), [], None
     download = download and not source.by_hand
@@ -170,7 +181,9 @@ def named_dls(name:str, # one of `SOURCES`
              ) -> DataLoaders:
     "Loaders of a data set that torchvision or this notebook finds."
     source = SOURCES[name]
-    classes, train, test = find_data(name, root, download)
+    classes, train, *valid, test = find_data(name, root, download)
+    if valid: kwargs['valid'] = valid[0]
+    kwargs.setdefault('contrast', source.contrast)
     if augment == 'default': augment = source.augment
     if kwargs.get('img_size') is None: kwargs['img_size'] = source.img_size
     return make_dls(name, classes, train, test=test, augment=augment, **kwargs)

@@ -72,7 +72,7 @@ def add(self:Moments, z:Tensor, # (b,...) latents
     centred = z.reshape(len(z), len(self.centre), self.n_positions) - self.centre[:,None]
     z1, z2 = centred.sum(2), centred.square().sum(2)                            # (b,P)
     if self.mixture.covariance == 'full': second = torch.stack([(v[:,None]*z1).T @ z1 for v in w])
-    elif self.mixture.covariance == 'isotropic': second = w @ z2.sum(1, keepdim=True)
+    elif self.mixture.covariance in ('isotropic', 'unit'): second = w @ z2.sum(1, keepdim=True)
     else: second = w @ z2
     self.count += share.sum(0)
     self.first += (w @ z1).view_as(self.first)
@@ -133,7 +133,8 @@ def set_covariance(mixture:Mixture, # to change
                    cov:Tensor, # (Y,K,...) variances, or full covariances
                    chosen:Tensor, # (Y,K) which prototypes to change
                    min_scale:float): # floor of the standard deviations
-    "Set the scales of chosen prototypes, no standard deviation below `min_scale`."
+    "Set the scales of chosen prototypes, no standard deviation below `min_scale`; those of `unit` stay 1."
+    if mixture.covariance == 'unit': return
     if mixture.covariance == 'full':
         values, axes = torch.linalg.eigh(cov[chosen])
         rounding = 10*values.shape[1]*torch.finfo(values.dtype).eps*values.amax(1, keepdim=True)
@@ -289,9 +290,11 @@ def soften(mixture:Mixture, z:Tensor, # (N,...) latents of all classes
     centre = values.mean(0)
     centred = values - centre
     if mixture.covariance == 'full': cov = centred.T @ centred/len(values)
-    elif mixture.covariance == 'isotropic': cov = centred.square().mean()[None]
+    elif mixture.covariance in ('isotropic', 'unit'): cov = centred.square().mean()[None]
     else: cov = centred.square().mean(0)
-    mixture.loc.copy_(centre + shrink*(mixture.loc - centre))
+    away = shrink*(mixture.loc - centre)
+    if mixture.covariance == 'unit': mixture.loc.copy_(away/centred.square().mean(0).sqrt().clamp_min(min_scale))
+    else: mixture.loc.copy_(centre + away)
     set_covariance(mixture, cov.expand(*mixture.active.shape, *cov.shape), torch.ones_like(mixture.active), min_scale)
 
 # %% ../../nbs/4_prototypes/04_fitting.ipynb #169aeafb

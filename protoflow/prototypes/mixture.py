@@ -22,7 +22,7 @@ class Mixture(DeviceModule):
     def __init__(self, n_classes:int, # Y
                  n_prototypes:int, # K, of each class
                  latent_shape, # D, or (C',h,w)
-                 covariance:str='diagonal', # 'diagonal', 'full', 'isotropic' or 'channel'
+                 covariance:str='diagonal', # 'diagonal', 'full', 'isotropic', 'channel' or 'unit'
                  likelihood:str='total', # 'total': a class is the sum of its prototypes; 'max': the best of them
                  prototype_dropout:float=0., # probability that training ignores a prototype in a step
                  latent_dropout:float=0., # probability that training zeroes a latent
@@ -35,7 +35,9 @@ class Mixture(DeviceModule):
         Y, K, D = n_classes, n_prototypes, self.n_latent
         P = self.latent_shape[0] if covariance == 'channel' else D
         self.loc = nn.Parameter(draw_normal((Y, K, P), torch.empty(0), generator))
-        self.log_scale = nn.Parameter(torch.zeros(Y, K, 1 if covariance == 'isotropic' else P))
+        log_scale = torch.zeros(Y, K, 1 if covariance in ('isotropic', 'unit') else P)
+        if covariance == 'unit': self.register_buffer('log_scale', log_scale)         # stays so
+        else: self.log_scale = nn.Parameter(log_scale)
         self.lower = nn.Parameter(torch.zeros(Y, K, D, D)) if covariance == 'full' else None
         self.mix_logits = nn.Parameter(torch.zeros(Y, K))
         self.register_buffer('active', torch.ones(Y, K, dtype=torch.bool))  # False: pruned
@@ -59,7 +61,7 @@ def _all_active(mixture, state, prefix, *args):
 def check(self:Mixture, n_classes, n_prototypes):
     "Raise `ValueError` if no such mixture can be built."
     shape = self.latent_shape
-    check_choice('covariance', self.covariance, ('diagonal', 'full', 'isotropic', 'channel'))
+    check_choice('covariance', self.covariance, ('diagonal', 'full', 'isotropic', 'channel', 'unit'))
     check_choice('likelihood', self.likelihood, ('total', 'max'))
     if n_classes < 2: raise ValueError(f'{n_classes} class: a classifier needs at least 2')
     if n_prototypes < 1 or min(shape) < 1:

@@ -30,7 +30,7 @@ class ProtoFlowConfig:
     classes:tuple                 # names of the classes
     n_prototypes:int = 5          # of each class
     dataset:str = ''              # what it was made for
-    covariance:str = 'diagonal'   # of a prototype: 'diagonal', 'full', 'isotropic' or 'channel'
+    covariance:str = 'diagonal'   # of a prototype: 'diagonal', 'full', 'isotropic', 'channel' or 'unit'
     likelihood:str = 'total'      # of a class: 'total', the sum of its prototypes, or 'max', the best of them
     prototype_dropout:float = 0.  # probability that training ignores a prototype in a step
     latent_dropout:float = 0.     # probability that training zeroes a latent

@@ -24,7 +24,7 @@ from ..prototypes.collapse import collapse_report
 from .callbacks import Callback, FiniteGuard, Progress, StopTraining
 from .checkpoints import checkpoints, load_training
 from .losses import base_bpd, consistency_loss, consistency_ramp, cross_entropy, diversity_loss
-from .losses import label_bpd, mu_loss, proto_loss
+from .losses import label_bpd, mu_loss, proto_loss, separation_loss
 from .metrics import evaluate
 
 # %% ../../nbs/5_training/05_learner.ipynb #68dd5ed7
@@ -75,9 +75,11 @@ def _mu(learner, out, y, view): return mu_loss(learner.model.mixture, out.z, y)
 def _proto(learner, out, y, view):
     return proto_loss(learner.model.mixture, learner.model.flow.base, learner.n_dims)
 
+def _separation(learner, out, y, view): return separation_loss(learner.model.mixture)
+
 # name → function of the learner, the model's output, labels (B,), second view (B,C,H,W) or None; each gives a scalar
 LOSSES = dict(elbo_loss2=_label, elbo_loss=_base, consistency_loss=_consistency, diversity_loss=_diversity,
-              mu_loss=_mu, proto_loss=_proto)
+              mu_loss=_mu, proto_loss=_proto, separation_loss=_separation)
 
 # %% ../../nbs/5_training/05_learner.ipynb #2016f7b2
 _of_base = {'elbo_loss', 'proto_loss'}      # what they ask for has parameters that nothing else uses
@@ -114,7 +116,7 @@ class Learner:
                  consistency_rampup:int=50, # epochs until the consistency loss counts fully
                  batch_steps:int=1, # parts in which a batch is processed, gradients added up
                  trainable:str='all', # 'all', 'flow', 'gmm' or 'all_means'
-                 init:str=None, # start of the prototypes, see `INITS`; default: 'kmeans', but 'none' if fitted before
+                 init:str=None, # start of the prototypes, see `INITS`; default: 'none' if fitted before, 'soft' for `unit`, else 'kmeans'
                  new_classes:bool=False, # may the data have other classes than the model? it gets new prototypes then
                  n_init:int=10_000, # images, at most, that k-means sees
                  bf16:bool=False, # coupling networks in bfloat16?
@@ -251,7 +253,7 @@ def start(self:Learner):
     data, mixture = self.dls.train.dataset, self.model.mixture
     first = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))[:256]
     self.model.train()(data.x[first].to(self.device), torch.Generator(self.device).manual_seed(self.seed))
-    init = self.init or ('none' if mixture.fitted else 'kmeans')
+    init = self.init or ('none' if mixture.fitted else 'soft' if mixture.covariance == 'unit' else 'kmeans')
     mixture.fitted = True
     if init == 'none': return
     batches, z = self.shared_latents(self.n_init)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cross_entropy', 'label_bpd', 'base_bpd', 'consistency_ramp', 'consistency_loss', 'diversity_loss', 'mu_loss',
-           'proto_loss', 'best_class_bpd']
+           'proto_loss', 'separation_loss', 'best_class_bpd']
 
 # %% ../../nbs/5_training/01_losses.ipynb #db5e7c7f
 import math
@@ -174,6 +174,18 @@ def proto_loss(mixture:Mixture, # of the model
     means, active = mixture.means, mixture.active
     log_prob = base.log_prob(means.reshape(-1, *mixture.latent_shape)).view(active.shape)
     return -((log_prob*active).sum(1)/active.sum(1)).mean()/(n_dims*math.log(2))
+
+# %% ../../nbs/5_training/01_losses.ipynb #5e9a0002
+def separation_loss(mixture:Mixture, # of the model
+                    margin:float=0.5, # distance that is asked for, in standard deviations and units of √D
+                   ) -> Tensor: # scalar, 0 if the means of different classes are that far apart
+    "How much the prototypes of different classes lack to a distance of `margin`·√D: sum over others, mean over each."
+    active, (Y, K) = mixture.active.flatten(), mixture.active.shape
+    scale = mixture.scales.detach().flatten(0, 1)[active].square().mean(0).sqrt()                   # (D,)
+    means = mixture.means.flatten(0, 1)[active]/scale
+    y = torch.arange(Y, device=means.device).repeat_interleave(K)[active]
+    lack = (1 - torch.cdist(means, means)/(margin*mixture.n_latent**0.5)).clamp_min(0)
+    return (lack.square()*(y[:,None] != y)).sum()/len(y)
 
 # %% ../../nbs/5_training/01_losses.ipynb #7240aed6
 def best_class_bpd(out:ProtoFlowOutput, # what the model said
