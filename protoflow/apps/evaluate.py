@@ -49,7 +49,7 @@ def mean_log_proba(model:ProtoFlow, dl, looks:list, # functions of a batch of im
                    seed:int=0, # of the noise
                   ) -> Tensor: # (N,Y)
     "Log of the class probabilities averaged over several looks at each image."
-    log_p = [collect(model, Seen(dl, look), n_samples, seed+i)[0].log_softmax(1) for i,look in enumerate(looks)]
+    log_p = [model.log_proba(collect(model, Seen(dl, look), n_samples, seed+i)[0]) for i,look in enumerate(looks)]
     return torch.stack(log_p).logsumexp(0).log_softmax(1)       # so that rounding lifts no probability above 1
 
 # %% ../../nbs/7_apps/06_evaluate.ipynb #c0a16004
@@ -208,7 +208,7 @@ def score_part(args, model, dl, # batches of images and labels
     g = torch.Generator().manual_seed(args.seed)
     looks = [lambda x: augment(x, g)]*args.tta_num if args.tta else []
     if args.ten_crop: looks += [lambda x, i=i: ten_crops(x)[i] for i in range(10)]
-    log_p = mean_log_proba(model, dl, looks, args.num_samples, args.seed) if looks else None
+    log_p = mean_log_proba(model, dl, looks, args.num_samples, args.seed) if looks else model.log_proba(log_prob)
     result = scores(log_prob, y, math.prod(dl[0][0].shape), log_p)
     if args.proto_scores: result['prototypes'] = prototype_scores(model, dl, args.seed)
     return result

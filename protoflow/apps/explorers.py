@@ -296,7 +296,7 @@ def abstention_explorer(model, # ProtoFlow
                        ) -> Explorer:
     "Accuracy against the share of images answered, with the threshold on a slider."
     log_prob, y = collect(model, dl, n_samples, seed)
-    confidence, prediction = log_prob.softmax(1).max(1)
+    confidence, prediction = model.log_proba(log_prob).exp().max(1)
     a = abstention(confidence, prediction == y)
     options = [(f'{v:.4f}', v) for v in a.threshold.unique().tolist()]
     slider = widgets.SelectionSlider(options=options, description='threshold', continuous_update=False)

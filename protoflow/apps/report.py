@@ -39,7 +39,8 @@ class Material:
     seed:int             # of everything random
     def __post_init__(self):
         self.loader = ImageLoader(self.test, 128)                                # of the test images, in order
-        self.confidence, self.prediction = self.log_prob.softmax(1).max(1)       # (N,) in 0..1, (N,) classes
+        self.proba = self.model.log_proba(self.log_prob).exp()                   # (N,Y)
+        self.confidence, self.prediction = self.proba.max(1)                     # (N,) in 0..1, (N,) classes
         self.right = self.prediction == self.test.y                              # (N,) bool
 
 # %% ../../nbs/7_apps/04_report.ipynb #c24157a8
@@ -196,7 +197,7 @@ def part_counterfactuals(m:Material, # of the report
 # %% ../../nbs/7_apps/04_report.ipynb #33fb9d29
 def part_doubt(m:Material) -> tuple: # of the report → heading, text, [(words, Figure)]
     "Calibration and abstention."
-    calibrated = plot_reliability(reliability(m.log_prob.softmax(1), m.test.y))
+    calibrated = plot_reliability(reliability(m.proba, m.test.y))
     answered = plot_abstention(abstention(m.confidence, m.right))
     return *caption('doubt', n=len(m.test)), [
         ('Reliability diagram', calibrated), ('Accuracy against the share of images answered', answered)]

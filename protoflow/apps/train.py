@@ -58,7 +58,7 @@ def _model_options(g):
     option(g, '--flow_ckpt FOLDER', 'start from the flow in this folder: a released DenseFlow, or a checkpoint of ours')
     option(g, '--protos_per_class --n_prototypes', 'prototypes of each class', positive_int, 10)
     option(g, '--gaussian_approach --covariance', kind=list(APPROACHES), default='GaussianMixture',
-           help='covariance of a prototype: diagonal, isotropic or per channel, by the released names or ours, full or unit')
+           help='covariance of a prototype: diagonal, isotropic, per channel (released names or ours), full or unit')
     option(g, '--likelihood_approach --likelihood', 'a class is the sum of its prototypes, or the best of them',
            ['total', 'max'], 'total')
     option(g, '--proto_dropout_prob', 'probability that a step ignores a prototype, from 0, below 1',

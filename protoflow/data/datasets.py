@@ -156,7 +156,7 @@ def _lock(path):
 def find_data(name:str, # one of `SOURCES`
               root=None, # folder of the data sets; default: `data_root()`
               download:bool=True, # fetch what is not there?
-             ) -> tuple: # classes, (training images, labels), the same for validation, if it has its own, and test, or None
+             ) -> tuple: # classes, (training images, labels), perhaps the same for validation, for the test or None
     "What a data set consists of, downloaded if need be; else a `ValueError` that says what to put where."
     source, root, errors, found = SOURCES[name], data_root(root), [], None
     download = download and not source.by_hand

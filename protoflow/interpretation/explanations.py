@@ -92,7 +92,7 @@ def explain_data(model, # ProtoFlow
     ds, near = _training_images(model, ds, near, seed)
     gap = logits[:,pair[0]] - logits[:,pair[1]]                             # (n,)
     own, rival = (log_density_map(model.mixture, z, y, k).mean(0) for y,k in zip(pair, ks))
-    return Explanation(image=x[0].cpu(), label=label, proba=logits.mean(0).softmax(0).to(z).cpu(),
+    return Explanation(image=x[0].cpu(), label=label, proba=model.log_proba(logits.mean(0)).exp().to(z).cpu(),
                        prediction=pair[0], other=pair[1], prototypes=tuple(ks),
                        responsibility=tuple((lp[:,pair,ks] - logits[:,pair]).exp().mean(0).tolist()),
                        contributions=torch.stack([contributions(one, *pair, likelihood) for one in lp]).mean(0).cpu(),
@@ -112,7 +112,9 @@ def _one_image(model, x):
     if len(x) > 1: raise ValueError(f'{len(x)} images: expected one (C,H,W); explain them one by one')
     return x
 
-def _encoded(model, x, seed): return model.flow.encode(x.to(model.device), torch.Generator(model.device).manual_seed(seed))
+def _encoded(model, x, seed):
+    "Latents of one draw, in float64."
+    return model.flow.encode(x.to(model.device), torch.Generator(model.device).manual_seed(seed))
 
 def _training_images(model, ds, near, seed):
     "The images of what was passed as `ds`, and which of them are nearest to each prototype."

@@ -102,7 +102,7 @@ def pixel_curve(model, # ProtoFlow
     proba = []
     for xs in variants.to(model.device).split(bs):
         draws = [model.evaluate_batch(xs, generator=SameNoise(s, xs.device)) for s in seeds]
-        proba.append(torch.stack(draws).logsumexp(0).softmax(1).cpu())
+        proba.append(model.log_proba(torch.stack(draws).logsumexp(0)).exp().cpu())
     return torch.cat(proba).view(len(x), n_steps+1, -1)[torch.arange(len(x)),:,y.cpu()]
 
 # %% ../../nbs/6_interpretation/08_faithfulness.ipynb #8ea70002

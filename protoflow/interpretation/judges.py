@@ -42,6 +42,8 @@ def _standard(x, n_levels): # (B,C,H,W) integers
     centred = x - x.mean((1,2,3), keepdim=True)
     return centred/centred.square().mean((1,2,3), keepdim=True).sqrt().clamp_min(0.02)
 
+def _new_cnn(dls): return JudgeCNN(dls.image_shape[0], dls.n_classes, min(dls.image_shape[1:]))
+
 def _endless(n, bs, g):
     "Numbers of the images of one batch after another, each image once before any comes again."
     while True: yield from (i for i in torch.randperm(n, generator=g).split(bs) if len(i) == min(n, bs))
@@ -54,7 +56,7 @@ def train_cnn(dls, # `DataLoaders`
     data, g = dls.train.dataset, torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = JudgeCNN(dls.image_shape[0], dls.n_classes, min(dls.image_shape[1:])).to(memory_format=torch.channels_last)
+        net = _new_cnn(dls).to(memory_format=torch.channels_last)
         opt = torch.optim.AdamW(net.parameters())
         schedule = torch.optim.lr_scheduler.OneCycleLR(opt, 4e-3, total_steps=n_steps)
         for _,i in zip(range(n_steps), _endless(len(data), 128, g)):
@@ -138,7 +140,7 @@ def _kept_in(folder, dls, seed):
 def _cnn(dls, seed, file):
     "The first judge, read from the file if it is there, else trained and written."
     if file is not None and file.is_file():
-        net = JudgeCNN(dls.image_shape[0], dls.n_classes, min(dls.image_shape[1:]))
+        net = _new_cnn(dls)
         net.load_state_dict(load_file(file))
         return net.eval()
     net = train_cnn(dls, seed=seed)
@@ -178,7 +180,8 @@ class Verdict:
 # %% ../../nbs/6_interpretation/09_judges.ipynb #1d9e0019
 @patch
 def interval(self:Verdict, name:str='both', # of the judge
-             confidence:float=0.95) -> tuple: # low, high
+             confidence:float=0.95, # probability that the true share lies there
+            ) -> tuple: # low, high
     "Interval in which the true share lies with this confidence, by Wilson's method."
     from scipy.stats import binomtest       # here, since it takes a second to import
     found = binomtest(int(self.right[name].sum()), self.n).proportion_ci(confidence, method='wilson')
@@ -187,7 +190,8 @@ def interval(self:Verdict, name:str='both', # of the judge
 # %% ../../nbs/6_interpretation/09_judges.ipynb #1d9e0020
 def judged(images:Tensor, # (N,C,H,W) integers
            y, # (N,) classes that they should show, or one for all
-           judges:Judges) -> Verdict:
+           judges:Judges, # what `train_judges` returned
+          ) -> Verdict:
     "Do independent judges call the pictures by the class that they should show?"
     if len(images) == 0: raise ValueError('there are no pictures to judge: expected at least one')
     y = torch.as_tensor(y).expand(len(images)) if torch.as_tensor(y).ndim == 0 else y

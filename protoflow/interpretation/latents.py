@@ -50,7 +50,7 @@ class LatentPath:
 
 @torch.no_grad()
 def _walk(model, z, factored, t) -> LatentPath: # z (n,C',h,w), factored: list of (n,c,h,w)
-    proba = model.mixture.class_log_prob(z).softmax(1)
+    proba = model.log_proba(model.mixture.class_log_prob(z)).exp()
     density = model.mixture.log_prob(z) + sum(map(normal_log_prob, factored))
     images = model.flow.decode(Latents(z, factored, None))
     return LatentPath(images.cpu(), t.cpu(), proba.cpu(), density.cpu())

@@ -331,7 +331,7 @@ def picture_scores(model, # ProtoFlow
     for v,c in zip(pixels, y):
         to_others = (ds.x[ds.y == c].double().flatten(1) - v).square().mean(1).sqrt()
         distance.append(to_others[to_others > 0].min())
-    return dict(bpd=-lp[own]/(pixels.shape[1]*math.log(2)), proba=lp.softmax(1)[own],
+    return dict(bpd=-lp[own]/(pixels.shape[1]*math.log(2)), proba=model.log_proba(lp).exp()[own],
                 contrast=pixels.std(1, correction=0), distance=torch.stack(distance))
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #a33fe536

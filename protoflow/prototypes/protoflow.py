@@ -59,6 +59,7 @@ class ProtoFlowOutput:
     latents:Latents             # z, factored-out parts, ldj
     component_log_prob:Tensor   # (B,Y,K) nats, of z
     likelihood:str = 'total'    # how prototypes make a class
+    temperature:Tensor|float = 1.   # (), by which calibration divides the logits
     @property
     def z(self) -> Tensor: return self.latents.z
     @property
@@ -66,7 +67,8 @@ class ProtoFlowOutput:
     @property
     def class_log_prob(self) -> Tensor: # (B,Y) nats, of z
         return over_prototypes(self.component_log_prob, self.likelihood)
-    logits = class_log_prob
+    @property
+    def logits(self) -> Tensor: return self.class_log_prob/self.temperature # (B,Y)
     @property
     def class_image_log_prob(self) -> Tensor: return self.class_log_prob + self.ldj[:,None] # (B,Y) log p(x|y)
     @property
@@ -78,6 +80,10 @@ def _new_mixture(c, latent_shape): # ProtoFlowConfig
     return Mixture(len(c.classes), c.n_prototypes, latent_shape, c.covariance, c.likelihood, c.prototype_dropout,
                    c.latent_dropout)
 
+def _not_calibrated(model, state, prefix, *args):
+    "Checkpoints from before calibration have no temperature."
+    state.setdefault(f'{prefix}temperature', torch.ones_like(model.temperature))
+
 class ProtoFlow(DeviceModule):
     "Invertible prototype network: `model(images) -> ProtoFlowOutput`."
     def __init__(self, config:ProtoFlowConfig): # sizes
@@ -88,6 +94,8 @@ class ProtoFlow(DeviceModule):
         self.config = c = config
         self.flow = DenseFlow(c.flow)
         self.mixture = _new_mixture(c, self.flow.latent_shape)
+        self.register_buffer('temperature', torch.ones(()))         # `calibrate` sets it
+        self.register_load_state_dict_pre_hook(_not_calibrated)
     def draw(self, n:int, # images
              generator:torch.Generator=None) -> list: # of the flow's noise, then of dropout
         "All that chance decides in `forward`."
@@ -97,7 +105,7 @@ class ProtoFlow(DeviceModule):
         "Latents, log densities and logits of each image."
         *noise, dropped = generator if isinstance(generator, list) else self.draw(len(x), generator)
         latents = self.flow(x, noise)
-        return ProtoFlowOutput(latents, self.mixture(latents.z, dropped), self.mixture.likelihood)
+        return ProtoFlowOutput(latents, self.mixture(latents.z, dropped), self.mixture.likelihood, self.temperature)
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #0b78cdf2
 @patch(cls_method=True)
@@ -140,10 +148,16 @@ def evaluate_batch(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
     return torch.stack(draws).logsumexp(0) - math.log(n_samples)
 
 @patch
+def log_proba(self:ProtoFlow, log_prob:Tensor # (...,Y) log p(x|y), or of latents, nats
+             ) -> Tensor: # (...,Y)
+    "Log probability of each class, all equally likely before, with the temperature that calibration has found."
+    return (log_prob/self.temperature.to(log_prob)).log_softmax(-1)
+
+@patch
 def predict_proba(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers
                   n_samples:int=1, generator=None) -> Tensor: # noise draws → (B,Y)
     "Probability of each class."
-    return self.evaluate_batch(x, n_samples, generator).softmax(1)
+    return self.log_proba(self.evaluate_batch(x, n_samples, generator)).exp()
 
 @patch
 def predict(self:ProtoFlow, x:Tensor, # (B,C,H,W) integers

@@ -98,7 +98,7 @@ def check_losses(model, dls, losses:dict # name → weight
     return losses
 
 # %% ../../nbs/5_training/05_learner.ipynb #65a0691d
-# how prototypes start: by k-means; the same, then unsure, for hundreds of latents; as the model has them
+# how prototypes start: by k-means; the same, then unsure, for hundreds of latents and `unit`; as the model has them
 INITS = ('kmeans', 'soft', 'none')
 
 # %% ../../nbs/5_training/05_learner.ipynb #65a0691e
@@ -116,7 +116,7 @@ class Learner:
                  consistency_rampup:int=50, # epochs until the consistency loss counts fully
                  batch_steps:int=1, # parts in which a batch is processed, gradients added up
                  trainable:str='all', # 'all', 'flow', 'gmm' or 'all_means'
-                 init:str=None, # start of the prototypes, see `INITS`; default: 'none' if fitted before, 'soft' for `unit`, else 'kmeans'
+                 init:str=None, # start of the prototypes, see `INITS`; default: 'none' if fitted before, else 'kmeans'
                  new_classes:bool=False, # may the data have other classes than the model? it gets new prototypes then
                  n_init:int=10_000, # images, at most, that k-means sees
                  bf16:bool=False, # coupling networks in bfloat16?
