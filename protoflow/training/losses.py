@@ -177,14 +177,14 @@ def proto_loss(mixture:Mixture, # of the model
 
 # %% ../../nbs/5_training/01_losses.ipynb #5e9a0002
 def separation_loss(mixture:Mixture, # of the model
-                    margin:float=0.5, # distance that is asked for, in standard deviations and units of √D
+                    distance:float=10., # that is asked for, standard deviations
                    ) -> Tensor: # scalar, 0 if the means of different classes are that far apart
-    "How much the prototypes of different classes lack to a distance of `margin`·√D: sum over others, mean over each."
+    "How much the means of different classes lack to that distance: sum over the others, mean over each."
     active, (Y, K) = mixture.active.flatten(), mixture.active.shape
     scale = mixture.scales.detach().flatten(0, 1)[active].square().mean(0).sqrt()                   # (D,)
     means = mixture.means.flatten(0, 1)[active]/scale
     y = torch.arange(Y, device=means.device).repeat_interleave(K)[active]
-    lack = (1 - torch.cdist(means, means)/(margin*mixture.n_latent**0.5)).clamp_min(0)
+    lack = (1 - torch.cdist(means, means)/distance).clamp_min(0)
     return (lack.square()*(y[:,None] != y)).sum()/len(y)
 
 # %% ../../nbs/5_training/01_losses.ipynb #7240aed6
