@@ -92,14 +92,14 @@ CAPTIONS |= dict(
         are the difference between the log densities of the two prototypes. The maps are as coarse as the latent
         ({h}×{w} positions), and each position sees more than its square. The decoded prototypes carry the fine detail
         of the image itself; the bars weigh all prototypes of both classes, the maps compare only the two that are
-        shown, and all is of one noise draw.'''),
+        shown, and all are means over 32 draws of the flow's noise; ± is the standard error of the evidence.'''),
     wrong=('Why it was wrong', '''The most confident mistake, explained in the same way, against what it is. Mistakes
         among {n:,} test images: {n_wrong:,}.'''),
-    counterfactuals=('What would have to change', '''The nearest picture that the model takes for its runner-up: the
-        latent is moved as little as possible, decoded, and the picture, whole grey levels again, is encoded anew with
-        fresh noise, to see that its class has changed. A small change that looks like nothing is a warning. Below each
-        difference stands the length of the move, in standard deviations (σ) of the prototype it goes to; a question
-        mark says that the new class was not confirmed.'''))
+    counterfactuals=('What would have to change', '''What each image would look like as its runner-up: the latent is
+        moved four fifths of the way to a prototype of that class and decoded; the fine detail stays the image's own.
+        The picture, whole grey levels again, is encoded anew with fresh noise, to see that its class has changed. Below
+        each difference stands the length of the move, in standard deviations (σ) of the prototype it goes to; a
+        question mark says that the new class was not confirmed.'''))
 
 # %% ../../nbs/7_apps/04_report.ipynb #9fa26ba7
 CAPTIONS |= dict(
@@ -190,7 +190,7 @@ def part_wrong(m:Material) -> tuple: # of the report → heading, text, [(words,
 def part_counterfactuals(m:Material, # of the report
                          n:int=4 # images
                         ) -> tuple: # heading, text, [(words, Figure)]
-    "The smallest changes that make another class."
+    "What images would look like as another class."
     fig = show_counterfactuals(counterfactuals(m.model, m.test.x[:n], seed=m.seed), n)
     return *caption('counterfactuals'), [('Test images, their counterfactuals, and the difference', fig)]
 
