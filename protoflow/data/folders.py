@@ -170,16 +170,18 @@ class PictureData(ImageData):
         self.check_views()
 
 # %% ../../nbs/2_data/06_folders.ipynb #19bf8617
-def _hold_out(part, *how):
-    "A part of pictures or files and their labels made two: what stays, and the same share of each class, held out."
+def _hold_out(part, groups, *how):
+    "A part of pictures or files and their labels made two, what stays and what is held out; and the groups that stay."
     images, y = part
-    return [(images.take(i), y[i]) for i in hold_out(y, *how)]
+    kept, out = hold_out(y, *how, groups)
+    parts = [(images.take(i), y[i]) for i in (kept, out)]
+    return *parts, groups if groups is None else [groups[i] for i in kept.tolist()]
 
-def _split(train, valid, test, valid_size, seed, classes):
+def _split(train, valid, test, valid_size, seed, classes, groups=None):
     "Three parts; those that are None are held out of the training images."
     if len(classes) < 2: raise ValueError(f'one class only ({", ".join(classes)}): a classifier needs at least two')
-    if test is None: train, test = _hold_out(train, 0.2, 0, classes, 1 + (valid is None))
-    if valid is None: train, valid = _hold_out(train, valid_size, seed, classes)
+    if test is None: train, test, groups = _hold_out(train, groups, 0.2, 0, classes, 1 + (valid is None))
+    if valid is None: train, valid, _ = _hold_out(train, groups, valid_size, seed, classes, 1)
     return train, valid, test
 
 def _in_memory(parts, lazy):
@@ -217,6 +219,7 @@ def make_dls(name:str, # of the data set
              test:tuple=None, # the same for the test; default: held out of `train`
              bs:int=64, # batch size; four times as much for validation and test
              valid_size:float=0.1, # share of the training images held out
+             groups=None, # of each training image: whole groups are held out, such as frames of one film
              seed:int=0, # of that choice, the order and the augmentation
              img_size=None, # pixels of a side, or (height, width); default: that of the tensor, 32 for files
              channels:int=None, # 3 for colour, 1 for grey; default: those of the tensor, 3 for files
@@ -235,7 +238,7 @@ def make_dls(name:str, # of the data set
     def fit(images, y):
         pictures = Pictures(images, size, channels, interpolation, background=background, contrast=contrast)
         return pictures, check_labels(y, len(classes), len(images))
-    parts = _split(*(part and fit(*part) for part in (train, valid, test)), valid_size, seed, classes)
+    parts = _split(*(part and fit(*part) for part in (train, valid, test)), valid_size, seed, classes, groups)
     return _loaders(name, _in_memory(parts, lazy), classes, augment, n_views, bs, seed, num_workers)
 
 # %% ../../nbs/2_data/06_folders.ipynb #b744c114
@@ -339,6 +342,7 @@ def _split_as(path, parts, classes, split):
 @delegates(make_dls)
 def folder_dls(path, # of a folder of images
                valid_size:float=0.1, # share of the training images held out, unless there is a folder `valid`
+               groups=None, # function of a file's path: its group, such as a film or a patient, which is not divided
                seed:int=0, # of that choice, the order and the augmentation
                split:dict=None, # `dls.split` of earlier loaders, which is made again; default: a new one
                **kwargs, # options of `make_dls`
@@ -352,7 +356,7 @@ def folder_dls(path, # of a folder of images
     valid, test = (part.get(name) and find_images(part[name], classes)[:2] for name in ('valid','test'))
     if test is None: valid, test = None, valid
     if split: parts, classes = _split_as(path, filter(None, (train, valid, test)), classes, split)
-    else: parts = _split(train, valid, test, valid_size, seed, classes)
+    else: parts = _split(train, valid, test, valid_size, seed, classes, groups and list(map(groups, train[0].paths)))
     dls = make_dls(str(path.resolve()), classes, *parts, seed=seed, **kwargs)
     if valid is None: dls.split = {k: list(_table(path, [v])) for k,v in zip(('train','valid','test'), parts)}
     return dls

@@ -8,6 +8,7 @@ __all__ = ['Batches', 'ImageLoader', 'DataLoaders', 'class_names', 'same_classes
 # %% ../../nbs/2_data/02_loaders.ipynb #b2c00003
 import copy, unicodedata
 from dataclasses import dataclass
+import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import Tensor
@@ -150,16 +151,39 @@ def check_dls(dls): # candidate
     if isinstance(dls, DataLoaders): given += f' with a {type(dls.test).__name__} for the test, which is no ImageLoader'
     raise ValueError(f'dls is {given}: expected DataLoaders, which get_dls(name or folder) or make_dls makes')
 
+# %% ../../nbs/2_data/02_loaders.ipynb #6a0b0001
+def _hold_out_groups(y, share, seed, classes, stay, groups):
+    "`hold_out` with whole groups, taken at random while no class has more than its share."
+    if len(groups) != len(y): raise ValueError(f'{len(groups)} groups for {len(y)} images: expected one for each image')
+    number = torch.as_tensor(np.unique(np.asarray(groups).astype(str), return_inverse=True)[1]).flatten()
+    table = torch.zeros(int(number.max())+1, int(y.max())+1, dtype=torch.long)                       # (G,Y) images
+    table.index_put_((number, y.long()), torch.tensor(1), accumulate=True)
+    wanted = (share*table.sum(0)).round().clamp_min(1)
+    out, n_left = torch.zeros(len(table), dtype=torch.bool), (table > 0).sum(0)
+    for g in torch.randperm(len(table), generator=torch.Generator().manual_seed(seed)).tolist():
+        held, has = table[out].sum(0), table[g] > 0
+        fits = (held == 0) | (held + table[g] <= wanted)
+        if fits[has].all() and (n_left - has.long())[has].min() >= stay:
+            out[g] = True
+            n_left = n_left - has.long()
+    if (missing := (table[out].sum(0) == 0) & (table.sum(0) > 0)).any():
+        c = missing.nonzero()[0].item()
+        raise ValueError(f'class {classes[c] if classes else c} is of {(table[:,c] > 0).sum()} group(s), of which none '
+                         f'can be held out whole: expected at least {stay+1} groups that can')
+    return (~out[number]).nonzero()[:,0], out[number].nonzero()[:,0]
+
 # %% ../../nbs/2_data/02_loaders.ipynb #adadd0d8
 def hold_out(y:Tensor, # (N,) classes
              share:float, # of each class that is held out
              seed:int=0, # of the choice
              classes:list=None, # names, for errors
-             stay:int=1, # images of each class, at least, that stay
+             stay:int=1, # images of each class, at least, that stay; with groups, groups
+             groups=None, # (N,) names or numbers of groups that must not be divided, such as frames of one film
             ) -> tuple: # indices that stay, indices held out
-    "Indices of a split with the same share of every class in both parts."
+    "Indices of a split with the same share of every class in both parts, as near as whole groups allow."
     if not 0 < share < 1:
         raise ValueError(f'a share of {share} to hold out: expected a number between 0 and 1, such as 0.1')
+    if groups is not None: return _hold_out_groups(y, share, seed, classes, stay, groups)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     groups = order[y[order].argsort(stable=True)].split(y.bincount().tolist())
     kept, out = [], []
