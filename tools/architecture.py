@@ -3,8 +3,9 @@
 The order of rooms and modules is that of the folders and notebooks in `nbs/`: `1_core` before `2_data`, `01_` before
 `02_`. A module imports only from modules before it, so nothing goes round in a circle, and uses all that it imports.
 """
-import ast, re, shutil, subprocess, sys, tempfile
+import ast, posixpath, re, shutil, subprocess, sys, tempfile
 from pathlib import Path
+import yaml
 from notebooks import ROOT, TEXT, find, get_config, nbformat
 from pyflakes.checker import Checker
 
@@ -109,10 +110,45 @@ def undeclared():
     return [line for line in run.stderr.splitlines() if ' DEP' in line] or ([run.stderr] if run.returncode else [])
 
 
+def tour():
+    "The notebooks of the tour, in the order of the site's menu, with their cells."
+    bar = yaml.safe_load(Path('_quarto.yml').read_text(encoding='utf-8'))['website']['navbar']['left']
+    menu = next(entry['menu'] for entry in bar if entry['text'] == 'Tour')
+    return {page['href']: nbformat.read(Path('nbs', page['href']), 4).cells for page in menu}
+
+
+def tour_links():
+    "Pages of the tour whose last text does not lead to the page before and to the page after."
+    cells, problems = tour(), []
+    pages = list(cells)
+    for before, page, after in zip([None, *pages], pages, [*pages[1:], None]):
+        parts = ['**Tour**']
+        for word, other in ('previous', before), ('next', after):
+            if not other: continue
+            title = cells[other][0].source.splitlines()[0].removeprefix('# ')
+            parts.append(f'{word}: [{title}]({posixpath.relpath(other, posixpath.dirname(page))})')
+        expected = ' · '.join(parts)
+        if [c.source for c in cells[page] if c.cell_type == 'markdown'][-1] != expected:
+            problems.append(f'{page}: the last text should be {expected}')
+    return problems
+
+
+def bare_starts():
+    "Pages whose first code does not say how to install the package where it is missing: in a Python without packages."
+    problems, pages = [], tour() | {str(p): nbformat.read(p, 4).cells for p in find('0_tour')}
+    for page, cells in pages.items():
+        first = next(c.source for c in cells if c.cell_type == 'code' and '#| default_exp' not in c.source)
+        run = subprocess.run([sys.executable, '-I', '-S', '-c', first], **TEXT)
+        if run.returncode != 1 or '%pip install' not in run.stderr or 'Traceback' in run.stderr:
+            problems.append(f'{page}: its first code does not say how to install the package: {run.stderr[-200:]}')
+    return problems
+
+
 CHECKS = {'rooms and modules import only from those before them': wrong_way,
           'methods stand in the room of their class': patched_elsewhere,
           'no import for its side effect': unused_imports, 'what is imported is declared': undeclared,
-          f'no line of code over {MAX_COLUMNS} columns': wide_lines, 'one public definition a cell': crowded_cells}
+          f'no line of code over {MAX_COLUMNS} columns': wide_lines, 'one public definition a cell': crowded_cells,
+          'the tour leads from page to page': tour_links, 'the tour can start anywhere': bare_starts}
 
 if __name__ == '__main__':
     for name, check in CHECKS.items(): print(f'{name}:', *check() or ['yes'], sep='\n    ')
