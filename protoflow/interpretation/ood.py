@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JOINT_STATISTICS', 'png_bits', 'ood_statistics', 'Typical', 'fit_typical', 'ood_scores', 'ood_score',
            'drawn_shapes_like', 'inverted', 'outside_images', 'detection', 'ood_table', 'ood_text', 'plot_ood',
-           'plot_ood_scores']
+           'plot_ood_scores', 'feature_scores']
 
 # %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #9942f9aa
 from dataclasses import dataclass
@@ -240,3 +240,30 @@ def plot_ood_scores(inside:Tensor, # (N,) scores of images of the model's own ki
     ax.set_yticks(range(len(parts)), list(map(plain, parts)), fontsize=8); ax.invert_yaxis(); ax.set_xlabel(name)
     if log: ax.set_xscale('log')
     return fig
+
+# %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #5e0d0002
+def _detectors(head):
+    "Four methods of pytorch-ood, not fitted yet."
+    try: from pytorch_ood import detector
+    except ImportError as e:
+        raise ValueError('feature_scores needs the package pytorch-ood, which is not installed: '
+                         'pip install "protoflow[ood]" (the scores of `ood_scores` need nothing)') from e
+    w, b = head.weight.detach(), head.bias.detach()
+    return {'k-NN': detector.KNN(None), 'Mahalanobis': detector.Mahalanobis(None),
+            'relative Mahalanobis': detector.RMD(None), 'ViM': detector.ViM(None, head.in_features//2, w, b)}
+
+# %% ../../nbs/6_interpretation/07_out_of_distribution.ipynb #5e0d0003
+@torch.no_grad()
+def feature_scores(head, # `nn.Linear`: the last layer of a classifier, on the CPU
+                   train:Tensor, y:Tensor, # (N,F) features of training images, (N,) their classes
+                   features:dict, # kind → (M,F) features of images of that kind
+                  ) -> dict: # kind → score → (M,) float64, higher: less typical
+    "Five known scores of images, from what the last layer of a classifier sees of them."
+    for kind,z in {'training': train, **features}.items():
+        if z.ndim != 2 or z.shape[1] != head.in_features:
+            raise ValueError(f'features of {kind} images have shape {tuple(z.shape)}: expected (M,{head.in_features})')
+    fitted = {name: d.fit_features(train, y) for name,d in _detectors(head).items()}
+    def scores(z):
+        known = {name: d.predict_features(z).double() for name,d in fitted.items()}
+        return known | {'energy': -head(z).double().logsumexp(1)}
+    return {kind: scores(z) for kind,z in features.items()}
