@@ -96,10 +96,11 @@ CAPTIONS |= dict(
     wrong=('Why it was wrong', '''The most confident mistake, explained in the same way, against what it is. Mistakes
         among {n:,} test images: {n_wrong:,}.'''),
     counterfactuals=('What would have to change', '''What each image would look like as its runner-up: the latent is
-        moved four fifths of the way to a prototype of that class and decoded; the fine detail stays the image's own.
-        The picture, whole grey levels again, is encoded anew with fresh noise, to see that its class has changed. Below
-        each difference stands the length of the move, in standard deviations (σ) of the prototype it goes to; a
-        question mark says that the new class was not confirmed.'''))
+        moved nine tenths of the way to a prototype of that class, in the numbers in which it differs from the prototype
+        of the class that the image has, and decoded; all else stays the image's own. The picture, whole grey levels
+        again, is encoded anew with fresh noise, to see that its class has changed. Below each difference stands the
+        length of the move, in standard deviations (σ) of the prototype it goes to; a question mark says that the new
+        class was not confirmed.'''))
 
 # %% ../../nbs/7_apps/04_report.ipynb #9fa26ba7
 CAPTIONS |= dict(

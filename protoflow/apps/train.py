@@ -74,7 +74,7 @@ _loss_help = dict(elbo_loss2='-log2 p(x|y) for each number of an image, bits/dim
                   diversity_loss='prototypes of a class should differ, minus a squared Hellinger distance',
                   mu_loss='each prototype should be near a latent of its class, Euclidean distance',
                   proto_loss='prototypes should be likely under the unconditional base, bits/dim',
-                  separation_loss='prototypes of different classes should be 10 standard deviations apart')
+                  separation_loss='prototypes of different classes should be 8 standard deviations apart')
 
 def _named_weight(word):
     "The word, if it is the name of a loss and its weight."

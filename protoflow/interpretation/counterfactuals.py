@@ -260,7 +260,7 @@ def nearest_of_class(model, # ProtoFlow
 def counterfactuals(model, # ProtoFlow
                     x:Tensor, # (B,C,H,W) integers
                     target=None, # class number, or (B,); 'nearest': that with the smallest move; default: the runner-up
-                    share:float=0.8, # of the way to the target's prototype, 0 to 1
+                    share:float=0.9, # of the way to the target's prototype, 0 to 1
                     n_fresh:int=8, # noise draws to judge the result
                     seed:int=0, # of the flow's noise
                    ) -> Counterfactuals:
@@ -269,10 +269,13 @@ def counterfactuals(model, # ProtoFlow
     if n_fresh < 1: raise ValueError(f'n_fresh {n_fresh}: expected at least 1')
     x, latents, prediction, target, _, fresh = _begin(model, x, target, seed)
     z = latents.z.flatten(1)
+    own, _ = _target_prototype(model.mixture, z, prediction)
     mean, scale = _target_prototype(model.mixture, z, target)
+    weight = ((mean - own)/scale).abs().clamp(max=1)            # of each number: do the prototypes differ in it?
     _, boundary = smallest_move(model.mixture, z, target)
-    pictures = model.decode(z + share*(mean - z), factored=latents)
-    distance = (share*(mean - z)/scale).norm(dim=1)
+    move = share*weight*(mean - z)
+    pictures = model.decode(z + move, factored=latents)
+    distance = (move/scale).norm(dim=1)
     log_prob = sum(_under_noise(model, pictures, n_fresh, fresh))
     found = log_prob.logsumexp(0).argmax(1) == target
     results = x, prediction, target, pictures, boundary, distance, found, log_prob

@@ -177,7 +177,7 @@ def proto_loss(mixture:Mixture, # of the model
 
 # %% ../../nbs/5_training/01_losses.ipynb #5e9a0002
 def separation_loss(mixture:Mixture, # of the model
-                    distance:float=10., # that is asked for, standard deviations
+                    distance:float=8., # that is asked for, standard deviations
                    ) -> Tensor: # scalar, 0 if the means of different classes are that far apart
     "How much the means of different classes lack to that distance: sum over the others, mean over each."
     active, (Y, K) = mixture.active.flatten(), mixture.active.shape
