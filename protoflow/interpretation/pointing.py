@@ -149,13 +149,13 @@ def pointing_scores(model, # ProtoFlow
                     pairs:Pairs, other:Tensor, # (B,) classes, to which they are compared
                     methods:dict=None, # name → function (model, x, y, other); default: `HEATMAPS` and `RIVALS`
                    ) -> dict: # name → measure → (B,)
-    "Of each method's maps: pointing, mass, infidelity, and seconds an image."
+    "Of each method's maps: pointing, mass, infidelity, and seconds of the processor an image."
     keep, lost = removals(model, pairs.x, pairs.y, other)
     scores = {}
     for name,make in (methods or HEATMAPS | RIVALS).items():
-        start = time.perf_counter()
+        start = time.process_time()
         heat = make(model, pairs.x, pairs.y, other)
-        seconds = torch.full((len(pairs),), (time.perf_counter() - start)/len(pairs))
+        seconds = torch.full((len(pairs),), (time.process_time() - start)/len(pairs))
         scores[name] = dict(pointing=pointing_game(heat, pairs.matters), mass=relevance_mass(heat, pairs.matters),
                             infidelity=infidelity(heat, keep, lost), seconds=seconds)
     return scores
@@ -168,10 +168,11 @@ def pointing_table(scores:dict, # kind of test → what `pointing_scores` return
     def share(v):
         low, high = wilson(v.double().mean().item(), len(v))
         return f'{v.double().mean():.1%} ({low:.0%}–{high:.0%})'
+    def whole(name, measure): return torch.cat([of[name][measure].double() for of in scores.values()]).mean().item()
     def row(name):
-        whole = {m: torch.cat([s[name][m].double() for s in scores.values()]).mean() for m in next(iter(scores.values()))[name]}
-        return [name, *(share(s[name]['pointing']) for s in scores.values()), f'{whole["mass"]:.2f}',
-                f'{whole["infidelity"]:.2f}', f'{1000*whole["seconds"]:.0f}', *(column[name] for column in more.values())]
+        return [name, *(share(of[name]['pointing']) for of in scores.values()), f'{whole(name, "mass"):.2f}',
+                f'{whole(name, "infidelity"):.2f}', f'{1000*whole(name, "seconds"):.0f}',
+                *(column[name] for column in more.values())]
     header = ['map', *scores, 'mass', 'infidelity', 'ms', *more]
     rows = [header, ['---']*len(header), *map(row, next(iter(scores.values())))]
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in rows)
