@@ -109,7 +109,7 @@ def removals(model, # ProtoFlow
 
 # %% ../../nbs/6_interpretation/10_pointing.ipynb #21b00013
 def infidelity(heat:Tensor, # (B,H,W)
-               keep:Tensor, lost:Tensor, # what `removals` returned
+               keep:Tensor, lost:Tensor, # (n,H,W) bool, (B,n) nats: what `removals` returned
               ) -> Tensor: # (B,) in 0..1
     "How much of what removals change a map does not foretell: 0 for all foretold, 1 for nothing."
     foretold = torch.einsum('bhw,nhw->bn', heat, (~keep).to(heat))
@@ -137,7 +137,7 @@ def max_sensitivity(model, # ProtoFlow
 
 # %% ../../nbs/6_interpretation/10_pointing.ipynb #21b00018
 def right(model, # ProtoFlow
-          pairs:Pairs,
+          pairs:Pairs, # images of two objects
          ) -> tuple: # Pairs, (B,) runner-up of each
     "The images whose class the model finds."
     first, second = top_two(model, pairs.x)
