@@ -111,6 +111,7 @@ def explanation_numbers(e:Explanation # of one image
     return dict(prediction=names[e.prediction], other=names[e.other], label=None if e.label is None else names[e.label],
                 probability=dict(zip(names, e.proba.tolist())), prototypes=list(e.prototypes),
                 responsibility=list(e.responsibility), logit_difference_nats=e.contributions.sum().item(),
+                standard_error_nats=e.error,
                 contributions_nats=[dict(label=name, prototype=k, nats=nats) for (name,k),nats in pieces],
                 heatmap_nats=e.heatmap.tolist())
 
@@ -133,7 +134,7 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
             continue
         done.append((word, e))
         if advice: _complain(f'{word}: {advice}')
-        print(f'{word}: {_answer(e, "against" if args.other else "or")}, by one noise draw; {bits:.3g} bits/dim')
+        print(f'{word}: {_answer(e, "against" if args.other else "or")}, over 32 noise draws; {bits:.3g} bits/dim')
     return done
 
 # %% ../../nbs/7_apps/08_explain.ipynb #08c0de04

@@ -166,10 +166,10 @@ def _surest(m, which): # (N,) bool
 def _explain(m, i, other=None): return explain_data(m.model, *m.test[i], m.train, m.seed, m.near, other)
 
 def _agreeing(m, indices):
-    "The first of these test images whose explanation, of one noise draw, says the class that all draws together say."
+    "The first of these test images whose explanation says the class that its scores say."
     for i in indices.tolist():
         if _explain(m, i).prediction == m.prediction[i]: return i
-    raise ValueError('there is no such image, or the one noise draw of its explanation says otherwise')
+    raise ValueError('there is no such image, or its explanation, which takes other draws of noise, says otherwise')
 
 # %% ../../nbs/7_apps/04_report.ipynb #8299576e
 def part_right(m:Material) -> tuple: # of the report → heading, text, [(words, Figure)]

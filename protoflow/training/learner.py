@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRAINABLE', 'LOSSES', 'INITS', 'READ_EVERY', 'warmup_cosine', 'parameter_groups', 'check_losses', 'Learner',
-           'check_number', 'check_fits', 'leave', 'CollapseReport']
+           'check_number', 'check_fits', 'leave', 'some_of_each', 'CollapseReport']
 
 # %% ../../nbs/5_training/05_learner.ipynb #5e1ae137
 import dataclasses, gc, json, math, time
@@ -221,6 +221,19 @@ def leave():
     dist.barrier()
     dist.destroy_process_group()
 
+# %% ../../nbs/5_training/05_learner.ipynb #16a37b73
+def some_of_each(y, # (N,) classes
+                 n:int, # images, unless more are needed
+                 least:int, # of each class that has so many
+                 seed:int=0) -> torch.Tensor: # of the choice → (m,) numbers of images
+    "Images at random, and as many more as every class needs."
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    by_class = y[order].argsort(stable=True)
+    n_of_class = y.bincount()
+    rank = torch.empty_like(order)      # of each image within its class, in the order drawn
+    rank[by_class] = torch.arange(len(y)) - (n_of_class.cumsum(0) - n_of_class).repeat_interleave(n_of_class)
+    return order[(torch.arange(len(y)) < n) | (rank < least)]
+
 # %% ../../nbs/5_training/05_learner.ipynb #16a37b74
 @patch
 @torch.no_grad()
@@ -228,7 +241,7 @@ def latents(self:Learner, n:int # images, at most, chosen at random
            ) -> tuple: # (n,C',h,w) on the CPU, (n,) classes
     "Latents of training images, not augmented, in evaluation mode; several processes share the work."
     data = self.dls.train.dataset
-    batches = torch.randperm(len(data), generator=torch.Generator().manual_seed(self.seed))[:n].split(256)
+    batches = some_of_each(data.y, n, 4*self.model.mixture.active.shape[1], self.seed).split(256)
     def encode(i):
         noise = torch.Generator(self.device).manual_seed(derived_seed(self.seed, i))
         return self.model.flow(data.x[batches[i]].to(self.device), noise).z.cpu()
