@@ -226,8 +226,8 @@ def _draw_bars(ax, e):
     ax.axvline(0, color='black', lw=0.6)
     ax.tick_params(axis='x', labelsize=8)
     total = e.contributions.sum().item()
-    nats = f'{total:.1f} ± {e.error:.1f}' if abs(total) < 1e5 else f'{total:.1e}'
-    ax.set_title(plain(f'evidence: {nats} nats for {name} over {other}', 200, 36), fontsize=9)
+    nats = f'{total:.1f} ± {e.error:.1g}' if abs(total) < 1e5 else f'{total:.1e}'
+    ax.set_title(plain(f'evidence: {nats} nats for {name} over {other}', 200, 40), fontsize=9)
     if len(name + other) > 20: name, other = 'the prediction', 'the other'
     ax.set_xlabel(f'← for {plain(other)}     nats     for {plain(name)} →', fontsize=8)
 
