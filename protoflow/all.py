@@ -52,6 +52,8 @@ from protoflow.interpretation.counterfactuals import *
 from protoflow.interpretation.uncertainty import *
 from protoflow.interpretation.ood import *
 from protoflow.interpretation.faithfulness import *
+from protoflow.interpretation.judges import *
+from protoflow.interpretation.pointing import *
 from protoflow.apps.pages import *
 from protoflow.apps.explorers import *
 from protoflow.apps.report import *

@@ -154,7 +154,7 @@ def plot_density(paths:dict # name → `LatentPath`
         ax.plot(p.t, p.log_prob - straight, color=class_color(i), marker='o', ms=3)
     ax.axhline(0, color='black', lw=0.6)
     ax.set(xlabel='t, share of the way', ylabel='log density, nats\nabove the ends')
-    ax.legend(ax.get_lines()[:len(paths)], [plain(name, 30) for name in paths], fontsize=7, frameon=False,
+    ax.legend(ax.get_lines()[:len(paths)], [plain(name, 40) for name in paths], fontsize=7, frameon=False,
               loc='upper center', bbox_to_anchor=(0.5,-0.28), ncols=2)
     return fig
 

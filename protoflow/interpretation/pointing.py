@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RIVALS', 'Pairs', 'draw_pairs', 'contrast_heatmap', 'saliency_heatmap', 'removals', 'infidelity', 'max_sensitivity',
-           'right', 'pointing_scores', 'pointing_table']
+           'rightly_classified', 'pointing_scores', 'pointing_table']
 
 # %% ../../nbs/6_interpretation/10_pointing.ipynb #21b00003
 from dataclasses import dataclass
@@ -136,9 +136,9 @@ def max_sensitivity(model, # ProtoFlow
     return torch.stack(moves).amax(0)/own.norm(dim=1)
 
 # %% ../../nbs/6_interpretation/10_pointing.ipynb #21b00018
-def right(model, # ProtoFlow
-          pairs:Pairs, # images of two objects
-         ) -> tuple: # Pairs, (B,) runner-up of each
+def rightly_classified(model, # ProtoFlow
+                       pairs:Pairs, # images of two objects
+                      ) -> tuple: # Pairs, (B,) runner-up of each
     "The images whose class the model finds."
     first, second = top_two(model, pairs.x)
     found = first == pairs.y

@@ -535,7 +535,7 @@ def plot(self:Learner): # Figure
     fig, axs = figure(1, 3, size=(8,2.4))
     def draw(ax, name, color, label):
         points = [(h['epoch'], h[name]) for h in self.history if name in h]     # bits/dim where a loss asks for them
-        if points: ax.plot(*zip(*points), color=class_color(color), label=label)
+        if points: ax.plot(*zip(*points), color=class_color(color), label=label, marker='o', ms=3)
     for ax,title,(train,valid) in zip(axs, ('cross-entropy (nats)', 'bits/dim', 'accuracy'), _curves):
         draw(ax, train, 0, 'training')
         draw(ax, valid, 1, 'validation')
