@@ -13,6 +13,7 @@ from ..core.checks import as_path
 from ..data.datasets import get_dls
 from ..prototypes.saving import save_model
 from ..prototypes.protoflow import ProtoFlow
+from ..interpretation.judges import train_judges
 from ..training.metrics import evaluate, roundtrip_exact
 from ..training.callbacks import Checkpoints, EMA
 from ..training.learner import Learner
@@ -68,8 +69,8 @@ def write_demo(learner:Learner, # trained
               ) -> dict: # metrics
     "Write checkpoint, metrics, figures and report."
     out = as_path(out)
-    metrics, bs = final_metrics(learner, seed), learner.dls.test.sampler.batch_size
-    m = gather(learner.model, learner.dls, n_samples=8, seed=seed, bs=bs)       # the draws that the metrics are from
+    metrics, bs, judges = final_metrics(learner, seed), learner.dls.test.sampler.batch_size, train_judges(learner.dls)
+    m = gather(learner.model, learner.dls, n_samples=8, seed=seed, bs=bs, judges=judges)    # the draws of the metrics
     sections = demo_sections(m, learner)
     note = (f'It was trained for {metrics["epochs"]} epochs, {metrics["train_seconds"]:.0f} s, on {len(m.train):,} '
             'images: a small network on small images, not the setting of the paper.')

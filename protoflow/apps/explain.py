@@ -22,6 +22,7 @@ from .samples import class_numbers
 from ..core.checks import as_path
 from ..data.folders import Files, IMG_EXTENSIONS
 from ..interpretation.explanations import DETAIL, Explanation, percent, explain_data, show_explanation
+from ..interpretation.heatmaps import HEATMAPS
 from ..prototypes.protoflow import ProtoFlow
 
 # %% ../../nbs/7_apps/08_explain.ipynb #8241e3af
@@ -91,6 +92,8 @@ def explain_parser(prog='protoflow_explain'): # name of the program, in what it 
            'the class that the prediction is compared with, such as the true one; default: the runner-up')
     option(parser, '--factored', 'fine detail of the decoded prototypes: that of the image, of the nearest training '
            'images (which shows them, as --nearest does), zeros, or noise', list(DETAIL), 'image')
+    option(parser, '--how', 'where the class is seen: occlusion (what is lost when patches are filled in), latents '
+           '(what the prototypes differ in), shapley, gradients or spread', ['latents', *HEATMAPS], 'occlusion')
     option(parser, '--dataset',
            'where test:12 and --nearest look, a name or a folder of images; default: what the model was trained on')
     option(parser, '--report', 'write report.html too: what the model has learnt, why it decides, when to doubt it; '
@@ -126,7 +129,7 @@ def explain_images(args, model, loaders # function that returns `DataLoaders`
     for word in args.images:
         try:
             image = _found(args, word, model, loaders)
-            e = explain_data(model, *image, ds, args.seed, near, args.other, args.factored)
+            e = explain_data(model, *image, ds, args.seed, near, args.other, args.factored, args.how)
             bits, advice = judge_image(model, image[0], args.invert, args.seed)
         except ValueError as error:
             if args.debug: raise

@@ -14,11 +14,13 @@ from torch import Tensor
 from ..core.checks import check_choice, check_images
 from ..core.devices import evaluating, precise
 from ..core.figures import class_color, figure, plain, show_image
+from ..core.noise import derived_seed
 from ..data.loaders import class_names, renumbered, same_classes
 from ..flows.denseflow import call_in
 from ..prototypes.mixture import over_prototypes
 from .prototypes import factored_source, prototype_name
-from .heatmaps import draw_evidence, log_density_map, log_shares, show_pale, to_pixels
+from .heatmaps import (HEATMAPS, draw_evidence, heatmap, log_density_map, log_shares,
+                                               patches, show_pale, to_pixels)
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #888da4e2
 @dataclass
@@ -33,7 +35,8 @@ class Explanation:
     responsibility:tuple         # share of that prototype in its class; with likelihood 'max', all of it
     contributions:Tensor         # (2K,) nats: pieces of the logit difference, prediction's prototypes then the other's
     error:float                  # standard error of that difference, nats: it is a mean over noise draws
-    heatmap:Tensor               # (h,w) nats, sums to the two prototypes' log density difference
+    heatmap:Tensor               # (H,W) nats for each pixel; with `how='latents'` (h,w) nats, which sum to the two
+                                 # prototypes' log density difference
     prototype_images:Tensor      # (2,C,H,W) both prototypes decoded
     nearest:Tensor               # (2,C,H,W) the training images nearest to both, or None
     factored:str                 # whose factored part they were decoded with, a name in `DETAIL`
@@ -79,7 +82,8 @@ def explain_data(model, # ProtoFlow
                  near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
                  other=None, # name or number of the class to compare with; default: the runner-up
                  factored:str='image', # fine detail of the decoded prototypes: one of `DETAIL`
-                 n_draws:int=32, # of noise, over which everything is averaged
+                 how:str='occlusion', # the map: 'latents', or one of `HEATMAPS`
+                 n_draws:int=32, # of noise, over which all but the map is averaged, and that if it is of latents
                 ) -> Explanation:
     "Why this image gets its class, on average over draws of the flow's noise."
     x = _one_image(model, x)
@@ -91,14 +95,31 @@ def explain_data(model, # ProtoFlow
     ks = lp.mean(0)[pair].argmax(1).tolist()
     ds, near = _training_images(model, ds, near, seed)
     gap = logits[:,pair[0]] - logits[:,pair[1]]                             # (n,)
-    own, rival = (log_density_map(model.mixture, z, y, k).mean(0) for y,k in zip(pair, ks))
+    check_choice('how', how, ('latents', *HEATMAPS))
+    where = _latent_map(model, z, pair, ks) if how == 'latents' else _pixel_map(model, x, pair, how, seed)
     return Explanation(image=x[0].cpu(), label=label, proba=model.log_proba(logits.mean(0)).exp().to(z).cpu(),
                        prediction=pair[0], other=pair[1], prototypes=tuple(ks),
                        responsibility=tuple((lp[:,pair,ks] - logits[:,pair]).exp().mean(0).tolist()),
                        contributions=torch.stack([contributions(one, *pair, likelihood) for one in lp]).mean(0).cpu(),
-                       error=_standard_error(gap), heatmap=(own - rival).cpu(),
+                       error=_standard_error(gap), heatmap=where.cpu(),
                        prototype_images=_decoded(model, x, pair, ks, factored, ds, near, seed),
                        nearest=None if ds is None else ds.x[near[pair,ks,0]], factored=factored, config=model.config)
+
+# %% ../../nbs/6_interpretation/04_explanations.ipynb #1aa3f10e
+def _latent_map(model, z, pair, ks):
+    "By how much the first prototype explains each latent position better than the second, (h,w) nats."
+    own, rival = (log_density_map(model.mixture, z, y, k).mean(0) for y,k in zip(pair, ks))
+    return own - rival
+
+def _pixel_map(model, x, pair, how, seed):
+    "One of `HEATMAPS`, (H,W) nats; occlusion with as many draws of noise as make some 250 pictures."
+    options = {}
+    if how == 'occlusion':
+        size = 2*max(2, min(x.shape[-2:])//9)       # pixels: 4 for digits, 6 for 28 and 32 pixels
+        n_draws = 250//len(patches(*x.shape[-2:], size, size//2))
+        seeds = [derived_seed(seed, i) for i in range(min(max(n_draws, 2), 8))]
+        options = dict(size=size, stride=size//2, seeds=seeds)
+    return heatmap(model, x, *(torch.tensor([y]) for y in pair), how, **options)[0].float()
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #e8c0dd01
 def _one_image(model, x):
@@ -193,7 +214,7 @@ def _scale(shown, ticks, label): # what `imshow` returned, {nats: text}, unit
 
 def _draw_heatmaps(axs, e):
     "On two axes: the image, pale, under the evidence of each pixel for the prediction, and for the other class."
-    heat = to_pixels(e.heatmap, *e.image.shape[1:])
+    heat = to_pixels(e.heatmap, *e.image.shape[1:])     # a map of pixels stays as it is
     top = heat.abs().max().clamp_min(1e-12).item()
     for ax,name,color,part in zip(axs, _names(e), _colors(e), (heat, -heat)):
         show_pale(ax, e.image, e.config.flow.n_levels, f'speaks for\n{plain(name, width=15)}', color, 8)
@@ -271,13 +292,14 @@ def explain(model, # ProtoFlow
             near:Tensor=None, # (Y,K,n) what `model.nearest_examples` returned for `ds`; default: found here
             other=None, # name or number of the class to compare with; default: the runner-up
             factored:str='image', # fine detail of the decoded prototypes: one of `DETAIL`
+            how:str='occlusion', # the map: 'latents', or one of `HEATMAPS`
            ): # Figure
     "Figure: this image, its class, its prototypes, where and how much, on average over draws of noise."
     if not isinstance(x, (Tensor, tuple, list)):
         given = x if isinstance(x, (str, Path)) else type(x).__name__
         raise ValueError(f'{given}: expected an image (C,H,W); of a picture file read_image(path, model) makes one')
     x, label = (x, None) if isinstance(x, Tensor) else x
-    return show_explanation(explain_data(model, x, label, ds, seed, near, other, factored))
+    return show_explanation(explain_data(model, x, label, ds, seed, near, other, factored, how))
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #aceb90b8
 @dataclass

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FILLS', 'HEATMAPS', 'log_density_map', 'log_shares', 'latent_heatmap', 'to_pixels', 'SameNoise', 'asked', 'evidence',
-           'fill_in', 'masked_evidence', 'occlusion_heatmap', 'random_orders', 'order_seeds', 'shapley_heatmap',
-           'gradient_heatmap', 'pixel_gradient', 'asked_at', 'top_two', 'spread_heatmap', 'heatmap', 'show_pale',
-           'draw_evidence', 'draw_heatmap', 'show_heatmaps']
+           'fill_in', 'masked_evidence', 'patches', 'occlusion_heatmap', 'random_orders', 'order_seeds',
+           'shapley_heatmap', 'gradient_heatmap', 'pixel_gradient', 'asked_at', 'top_two', 'spread_heatmap', 'heatmap',
+           'show_pale', 'draw_evidence', 'draw_heatmap', 'show_heatmaps']
 
 # %% ../../nbs/6_interpretation/03_heatmaps.ipynb #e171b735
 import math
@@ -162,15 +162,18 @@ def masked_evidence(model, # ProtoFlow
     keep = keep.expand(len(x), *keep.shape[-3:])
     return evidence(model, torch.where(keep[:,:,None], x[:,None], fill[:,None]), y, other, k, seeds)
 
-# %% ../../nbs/6_interpretation/03_heatmaps.ipynb #510d53b8
-def _patches(height, width, size, stride): # pixels → (N,H,W) bool
-    "Square patches whose corners lie a stride apart."
+# %% ../../nbs/6_interpretation/03_heatmaps.ipynb #510d53b7
+def patches(height:int, width:int, # of the image, pixels
+            size:int, stride:int, # of the patches, pixels
+           ) -> Tensor: # (N,H,W) bool
+    "Square patches whose corners lie a stride apart; those over the border are cut."
     def stripes(n):
         distance = torch.arange(n) - torch.arange(stride-size, n, stride)[:,None]
         return (0 <= distance) & (distance < size)
     rows, cols = stripes(height), stripes(width)
     return (rows[:,None,:,None] & cols[None,:,None,:]).flatten(0, 1)
 
+# %% ../../nbs/6_interpretation/03_heatmaps.ipynb #510d53b8
 def occlusion_heatmap(model, # ProtoFlow
                       x:Tensor, y:Tensor, other:Tensor=None, k:Tensor=None, # (B,C,H,W) integers, (B,) see `asked`
                       fill='edge', # one of `FILLS`, or a tensor like `x`
@@ -178,7 +181,7 @@ def occlusion_heatmap(model, # ProtoFlow
                       seeds=(0,), # of the noise draws to average over
                      ) -> Tensor: # (B,H,W) nats for each pixel of a patch
     "Evidence lost when patches are filled in: at each pixel the mean over the patches that hold it."
-    patch = _patches(*x.shape[-2:], size, stride)
+    patch = patches(*x.shape[-2:], size, stride)
     keep = torch.cat([torch.ones_like(patch[:1]), ~patch]).to(x.device)           # all pixels, then all but a patch
     e = masked_evidence(model, x, fill_in(model, x, fill, other), keep, y, other, k, seeds)
     lost = (e[:,:1] - e[:,1:])/patch.sum((1,2))                                   # (B,N), for each pixel

@@ -110,10 +110,11 @@ class ProtoFlow(DeviceModule):
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #0b78cdf2
 @patch(cls_method=True)
 def for_data(cls:ProtoFlow, dls, # `DataLoaders`
-             flow:str='tiny', # preset of the flow
-             n_prototypes:int=5, # of each class
+             flow:str=None, # preset of the flow; default: tiny up to 16 pixels, else light
+             n_prototypes:int=3, # of each class
+             covariance:str='unit', # of a prototype
              **changes): # fields of either configuration that differ from the preset
-    "A model whose sizes fit the data."
+    "A model whose sizes fit the data and whose prototypes can be looked at."
     check_dls(dls)
     ours = set(_names(ProtoFlowConfig)) - {'flow'}
     known = ours.union(_names(DenseFlowConfig))
@@ -123,8 +124,8 @@ def for_data(cls:ProtoFlow, dls, # `DataLoaders`
     sizes = dict(channels=C, height=H, width=W, n_levels=dls.n_levels)
     of_flow = {name: value for name,value in changes.items() if name not in ours}
     of_model = {name: value for name,value in changes.items() if name in ours}
-    flow = DenseFlowConfig.preset(flow, **sizes | of_flow)
-    config = ProtoFlowConfig(flow, tuple(dls.classes), n_prototypes, dls.name)
+    flow = DenseFlowConfig.preset(flow or ('tiny' if max(H, W) <= 16 else 'light'), **sizes | of_flow)
+    config = ProtoFlowConfig(flow, tuple(dls.classes), n_prototypes, dls.name, covariance)
     return cls(dataclasses.replace(config, **of_model))
 
 # %% ../../nbs/4_prototypes/06_protoflow.ipynb #0b78cdf1

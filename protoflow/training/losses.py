@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['cross_entropy', 'label_bpd', 'base_bpd', 'consistency_ramp', 'consistency_loss', 'diversity_loss', 'mu_loss',
-           'proto_loss', 'separation_loss', 'best_class_bpd']
+           'proto_loss', 'default_distance', 'separation_loss', 'best_class_bpd']
 
 # %% ../../nbs/5_training/01_losses.ipynb #db5e7c7f
 import math
@@ -175,12 +175,19 @@ def proto_loss(mixture:Mixture, # of the model
     log_prob = base.log_prob(means.reshape(-1, *mixture.latent_shape)).view(active.shape)
     return -((log_prob*active).sum(1)/active.sum(1)).mean()/(n_dims*math.log(2))
 
+# %% ../../nbs/5_training/01_losses.ipynb #5e9a0003
+def default_distance(n_latent:int # D
+                    ) -> float: # standard deviations
+    "How far the means of different classes should be apart: 3 + log2 D, which is 8 for digits."
+    return 3 + math.log2(n_latent)
+
 # %% ../../nbs/5_training/01_losses.ipynb #5e9a0002
 def separation_loss(mixture:Mixture, # of the model
-                    distance:float=8., # that is asked for, standard deviations
+                    distance:float=None, # that is asked for, standard deviations; default: see `default_distance`
                    ) -> Tensor: # scalar, 0 if the means of different classes are that far apart
     "How much the means of different classes lack to that distance: sum over the others, mean over each."
     active, (Y, K) = mixture.active.flatten(), mixture.active.shape
+    if distance is None: distance = default_distance(mixture.n_latent)
     scale = mixture.scales.detach().flatten(0, 1)[active].square().mean(0).sqrt()                   # (D,)
     means = mixture.means.flatten(0, 1)[active]/scale
     y = torch.arange(Y, device=means.device).repeat_interleave(K)[active]
