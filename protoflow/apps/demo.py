@@ -15,7 +15,7 @@ from ..prototypes.saving import save_model
 from ..prototypes.protoflow import ProtoFlow
 from ..interpretation.judges import train_judges
 from ..training.metrics import evaluate, roundtrip_exact
-from ..training.callbacks import Checkpoints, EMA
+from ..training.callbacks import Checkpoints
 from ..training.learner import Learner
 from .command_line import one_line
 from .pages import png_bytes
@@ -27,13 +27,11 @@ def train_digits(epochs:int=80, # passes over the training images
                  progress:bool=True, # show bars?
                  folder=None, # keeps a checkpoint of the newest epochs, from which this goes on; default: none are kept
                 ) -> Learner: # trained
-    "A `tiny` ProtoFlow with three prototypes a class, trained on scikit-learn's digits."
+    "The default recipe on scikit-learn's digits."
     dls = get_dls('digits', seed=seed)
     torch.manual_seed(seed)
-    model = ProtoFlow.for_data(dls, n_prototypes=3)
-    callbacks = [EMA(0.99)]
-    if folder: callbacks.append(Checkpoints(folder, n_best=0))
-    learner = Learner(model, dls, lr=1e-2, gmm_lr=2e-2, seed=seed, callbacks=callbacks, progress=progress)
+    callbacks = [Checkpoints(folder, n_best=0)] if folder else []
+    learner = Learner(ProtoFlow.for_data(dls), dls, seed=seed, callbacks=callbacks, progress=progress)
     if folder and learner.resume(folder).epoch: print(f'going on after epoch {learner.epoch}')
     return learner.fit(epochs)
 

@@ -31,7 +31,7 @@ from ..training.metrics import evaluate
 # %% ../../nbs/7_apps/05_train.ipynb #41d16b2c
 # what an option is when nothing is said, by recipe
 RECIPES = dict(readable=dict(gaussian_approach='unit', protos_per_class=3, batch_size=64, warmup_epochs=2.,
-                             lr=6e-3, gmm_lr=1e-2, loss_weight=['elbo_loss2=1', 'separation_loss=1']),
+                             lr=1e-2, gmm_lr=2e-2, loss_weight=['elbo_loss2=1', 'separation_loss=1']),
                released=dict(gaussian_approach='GaussianMixture', protos_per_class=10, batch_size=32, warmup_epochs=5.,
                              lr=1e-3, gmm_lr=1e-3, num_epochs=50))
 N_STEPS = 5000      # of a training, unless its epochs are said

@@ -108,8 +108,8 @@ class Learner:
     "Trains a model on data: `Learner(model, dls).fit(n_epochs)`."
     def __init__(self, model, # ProtoFlow
                  dls, # `DataLoaders`
-                 lr:float=6e-3, # of the flow
-                 gmm_lr:float=1e-2, # of the mixtures
+                 lr:float=1e-2, # of the flow
+                 gmm_lr:float=2e-2, # of the mixtures
                  weight_decay:float=1e-4, # of the flow
                  betas:tuple=(0.9,0.99), # decay of AdamW's moments; 0.99, as a training is often 1,000 steps long
                  clip:float=100., # largest norm of the gradient

@@ -188,11 +188,12 @@ def separation_loss(mixture:Mixture, # of the model
     "How much the means of different classes lack to that distance: sum over the others, mean over each."
     active, (Y, K) = mixture.active.flatten(), mixture.active.shape
     if distance is None: distance = default_distance(mixture.n_latent)
-    scale = mixture.scales.detach().flatten(0, 1)[active].square().mean(0).sqrt()                   # (D,)
-    means = mixture.means.flatten(0, 1)[active]/scale
-    y = torch.arange(Y, device=means.device).repeat_interleave(K)[active]
+    variance = mixture.scales.detach().flatten(0, 1).square()                                       # (YK,D)
+    means = mixture.means.flatten(0, 1)/variance.mul(active[:,None]).sum(0).div(active.sum()).sqrt()
     lack = (1 - torch.cdist(means, means)/distance).clamp_min(0)
-    return (lack.square()*(y[:,None] != y)).sum()/len(y)
+    y = torch.arange(Y, device=means.device).repeat_interleave(K)
+    apart = (y[:,None] != y) & active[:,None] & active      # nothing is picked out, for which a device would wait
+    return (lack.square()*apart).sum()/active.sum()
 
 # %% ../../nbs/5_training/01_losses.ipynb #7240aed6
 def best_class_bpd(out:ProtoFlowOutput, # what the model said
