@@ -21,8 +21,8 @@ SOURCES = 'nbs', CFG.lib_path.name, 'tools', 'settings.ini', 'pyproject.toml', '
 KATEX = re.compile(r'<link[^>]*katex[^>]*>\s*<script[^>]*katex[^>]*></script>\s*<script[^>]*auto-render[^>]*></script>')
 FORMULA = re.compile(r'<span class="math.*?</span>', re.S)
 TEXT = re.compile(r'\\text\w*\{[^{}]*\}')     # Jupyter wants `\_` in here, this MathJax `_`
-FENCE, LINK = re.compile(r'^```.*?^```', re.S | re.M), re.compile(r'\[(`[^`]+`)\]\([^)]*\)')
 NO_FONT = re.compile(r"""url\('(?:about:blank|"\+\w\+"/MathJax_[\w-]+\.otf)'\)""")
+PLAIN = re.compile(r'(<meta name="description" content=")([^"]*)')     # Markdown would stay as it is there
 MIN_WORDS = 3    # of the text of a picture
 # What smalldocs leaves without a name, or out of reach of the keyboard
 NAMED = [(r'<nav class="navbar ', r'<nav aria-label="site" class="navbar '),
@@ -81,18 +81,12 @@ def write_source_pages(proc):
 
 
 def link_inside(proc):
-    "Turn the links that nbdev writes, to a published site and a code host, into links between the pages here."
+    "Turn the links that nbdev writes, to a published site, into links between the pages here."
     pages = {_nbpath2html(p.relative_to('nbs')).as_posix(): p.relative_to('nbs').as_posix() for p in find()}
-    docs, source = CFG.doc_host + CFG.doc_baseurl, f'{CFG.git_url}/blob/{CFG.branch}'
+    docs = CFG.doc_host + CFG.doc_baseurl
     for path in proc.rglob('*.ipynb'):
-        nb = json.loads(path.read_text(encoding='utf-8'))
-        for cell in nb['cells']:
-            for out in cell.get('outputs', []):     # in the comments of a signature a link cannot be
-                shown = out.get('data', {}).get('text/markdown')
-                if shown: out['data']['text/markdown'] = FENCE.sub(lambda m: LINK.sub(r'\1', m[0]), ''.join(shown))
-        text = json.dumps(nb)
+        text = path.read_text(encoding='utf-8')
         text = re.sub(re.escape(docs) + r'/([\w./-]+\.html)', lambda m: '/' + pages[m[1]], text)
-        text = re.sub(re.escape(source) + r'/([\w/]+)\.py#L(\d+)', r'/source/\1.md#L-\2', text)
         text = re.sub(r'output-file: [\w.-]+\\n', '', text)
         path.write_text(text, encoding='utf-8')
 
@@ -120,6 +114,7 @@ def render(proc):
         text = path.read_text(encoding='utf-8')
         text = FORMULA.sub(lambda f: TEXT.sub(lambda t: t[0].replace(r'\_', '_'), f[0]), text)
         text = KATEX.sub(lambda _: MATHJAX % up, text)
+        text = PLAIN.sub(lambda m: m[1] + re.sub('[*`]', '', m[2]), text)
         for what, said in NAMED: text = re.sub(what, said, text)
         path.write_text(text, encoding='utf-8')
     for path in (site/'site_libs/themes').rglob('*.css'):       # the reader's own fonts, not another host's
@@ -180,7 +175,7 @@ def main():
         copy_checkout(copy)
         run(copy, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()')
         if '--stored' not in sys.argv: run(copy, 'tools/notebooks.py', 'run')
-        run(copy, '-c', 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=0)')
+        run(copy, 'tools/shown.py')
         write_source_pages(copy/'_proc')
         link_inside(copy/'_proc')
         check_figures(copy/'_proc')
