@@ -137,7 +137,8 @@ def caption(name:str, # in `CAPTIONS`
     return heading, ' '.join(text.format(**values).split())
 
 # %% ../../nbs/7_apps/04_report.ipynb #26112115
-def judges_say(m:Material) -> str: # a sentence
+def judges_say(m:Material # of the report
+              ) -> str: # a sentence
     "Whether classifiers that have nothing to do with the model recognise the decoded means."
     if m.judges is None: return 'Nobody but the model was asked what they show; train_judges makes two who can be.'
     active = m.model.mixture.active.cpu()
@@ -288,7 +289,7 @@ def report(model, # ProtoFlow
     if unknown: raise ValueError(f'parts {unknown}: expected some of {", ".join(PARTS)}')
     with evaluating(model):
         m = gather(model, dls, n, n_samples, seed, judges=judges)
-        metrics = dict(**scores(m.log_prob, m.test.y, m.test.x[0].numel()), n_samples=n_samples,
+        metrics = dict(**scores(m.log_prob, m.test.y, m.test.x[0].numel(), m.proba.log()), n_samples=n_samples,
                        roundtrip_exact=roundtrip_exact(model, m.loader, seed),
                        n_params=sum(p.numel() for p in model.parameters()))
         page = report_page(m, dls, metrics, [section(name, m) for name in parts or PARTS])

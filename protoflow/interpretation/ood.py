@@ -49,7 +49,7 @@ def _statistics(model, x, n_samples, generator):
     draws = [_look(model, x, generator) for _ in range(n_samples)]
     def mean(f): return torch.stack([f(out) for out in draws]).cpu().double().mean(0)
     lp = torch.stack([out.class_image_log_prob for out in draws]).cpu().double().logsumexp(0) - math.log(n_samples)
-    log_p, log_Y = lp.log_softmax(1), math.log(lp.shape[1])
+    log_p, log_Y = model.log_proba(lp), math.log(lp.shape[1])
     return {'bpd': -(lp.logsumexp(1) - log_Y)/(x[0].numel()*math.log(2)),
             'latent': mean(lambda out: log_Y - out.class_log_prob.logsumexp(1)),
             'class': mean(lambda out: -out.class_log_prob.amax(1)),

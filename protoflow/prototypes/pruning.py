@@ -197,9 +197,9 @@ class PruningScores:
     bpd:list          # bits/dim
     n_images:int      # that were scored
 
-def _four_scores(lp, y, n_dims): # log p(x|y) (N,Y), labels (N,), M
+def _four_scores(model, lp, y, n_dims): # ProtoFlow, log p(x|y) (N,Y), labels (N,), M
     "Accuracy, ECE, NLL and bits/dim."
-    log_p = lp.log_softmax(1)
+    log_p = model.log_proba(lp)
     confidence, predicted = log_p.exp().max(1)
     nll = -log_p.gather(1, y[:,None]).mean().item()
     log_prob = lp.logsumexp(1) - math.log(lp.shape[1])
@@ -236,7 +236,7 @@ def pruning_scores(self:ProtoFlow, dl, # batches of images and labels, to be sco
     rows = []
     for mask in masks:
         draws = [_class_log_prob(a, self.mixture, mask) + b[:,None] for a,b in zip(log_normal, ldj)]
-        rows.append(_four_scores(torch.stack(draws).logsumexp(0) - math.log(n_samples), y, n_dims))
+        rows.append(_four_scores(self, torch.stack(draws).logsumexp(0) - math.log(n_samples), y, n_dims))
     kept = [mask.sum().item() for mask in masks]
     return PruningScores(by, kept, *map(list, zip(*rows)), len(y))
 

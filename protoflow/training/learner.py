@@ -113,12 +113,12 @@ class Learner:
                  weight_decay:float=1e-4, # of the flow
                  betas:tuple=(0.9,0.99), # decay of AdamW's moments; 0.99, as a training is often 1,000 steps long
                  clip:float=100., # largest norm of the gradient
-                 losses:dict=None, # names in `LOSSES` and weights, added to the cross-entropy; default: `DEFAULT_LOSSES`
+                 losses:dict=None, # names in `LOSSES` and weights, besides cross-entropy; default: `DEFAULT_LOSSES`
                  label_smoothing:float=0., # of the cross-entropy
                  consistency_rampup:int=50, # epochs until the consistency loss counts fully
                  batch_steps:int=1, # parts in which a batch is processed, gradients added up
                  trainable:str='all', # 'all', 'flow', 'gmm' or 'all_means'
-                 init:str=None, # start of the prototypes, see `INITS`; default: 'none' if fitted before, else by covariance
+                 init:str=None, # start of the prototypes, see `INITS`; default: 'none' if fitted, else by covariance
                  new_classes:bool=False, # may the data have other classes than the model? it gets new prototypes then
                  n_init:int=10_000, # images, at most, that k-means sees
                  calibrated:bool=True, # find the temperature on validation images, in the end?
