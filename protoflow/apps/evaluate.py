@@ -56,11 +56,12 @@ def mean_log_proba(model:ProtoFlow, dl, looks:list, # functions of a batch of im
 def with_variance(model:ProtoFlow, # stays as it is
                   factor:float, # of every variance
                  ) -> ProtoFlow:
-    "A copy whose prototypes have `factor` times the variance."
+    "A copy whose prototypes have `factor` times the variance, in place of the temperature that calibration has found."
     if factor <= 0: raise ValueError(f'variance factor {factor}: expected more than 0')
     model = copy.deepcopy(model)
     with torch.no_grad():
         model.mixture.log_scale += 0.5*math.log(factor)
+        model.temperature.fill_(1)      # both do the same job: together they would do it twice
         if model.mixture.lower is not None: model.mixture.lower *= math.sqrt(factor)
     return model
 

@@ -25,15 +25,16 @@ from ..prototypes.protoflow import ProtoFlow, ProtoFlowConfig, load_model
 from ..prototypes.saving import save_model
 from ..training.callbacks import Callback, Checkpoints, EMA, JSONHistory, TensorBoard
 from ..training.checkpoints import checkpoints, load_training
-from ..training.learner import Learner, LOSSES, TRAINABLE, leave
+from ..training.learner import DEFAULT_LOSSES, LOSSES, TRAINABLE, Learner, leave
 from ..training.metrics import evaluate
 
 # %% ../../nbs/7_apps/05_train.ipynb #41d16b2c
 # what an option is when nothing is said, by recipe
 RECIPES = dict(readable=dict(gaussian_approach='unit', protos_per_class=3, batch_size=64, warmup_epochs=2.,
-                             lr=1e-2, gmm_lr=2e-2, loss_weight=['elbo_loss2=1', 'separation_loss=1']),
+                             lr=1e-2, gmm_lr=2e-2, weight_decay=1e-4,
+                             loss_weight=[f'{name}={weight:g}' for name,weight in DEFAULT_LOSSES.items()]),
                released=dict(gaussian_approach='GaussianMixture', protos_per_class=10, batch_size=32, warmup_epochs=5.,
-                             lr=1e-3, gmm_lr=1e-3, num_epochs=50))
+                             lr=1e-3, gmm_lr=1e-3, weight_decay=0., num_epochs=50))
 N_STEPS = 5000      # of a training, unless its epochs are said
 
 def _said(name):
@@ -129,7 +130,8 @@ def _optimisation_options(g):
     option(g, '-s --batch_steps', 'parts in which a batch is processed, gradients added up', positive_int, 1)
     option(g, '--lr', f'learning rate of the flow; {_said("lr")}', nonnegative_float)
     option(g, '--gmm_lr', f'learning rate of the mixtures; {_said("gmm_lr")}', nonnegative_float)
-    option(g, '--weight_decay', 'of the flow, a share of the learning rate', nonnegative_float, 0.)
+    option(g, '--weight_decay', f'of the flow, a share of the learning rate; {_said("weight_decay")}',
+           nonnegative_float)
     option(g, '--clip_grad_norm', 'largest Euclidean norm of the gradient',
            number(lambda v: v > 0, 'a number above 0, or inf'), 100.)
     option(g, '--trainable', 'what moves: mixtures (gmm), flow, all, or flow and means (all_means)',

@@ -64,7 +64,8 @@ def wilson(share, # of successes
           ) -> tuple: # lower and upper end
     "The range of probabilities that such a share of successes speaks for."
     middle, half = share + z*z/(2*n), z*(share*(1-share)/n + z*z/(4*n*n))**0.5
-    return (middle-half)/(1+z*z/n), (middle+half)/(1+z*z/n)
+    low, high = (middle-half)/(1+z*z/n), (middle+half)/(1+z*z/n)
+    return low*(share > 0) + 0., high + (1-high)*(share >= 1)      # exactly 0 and 1 where no more is possible
 
 # %% ../../nbs/6_interpretation/06_uncertainty.ipynb #48f80c07
 def _draw_reliability(ax, r, name):
