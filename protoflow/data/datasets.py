@@ -94,7 +94,8 @@ def _imagenet(root, download):
 
 def _signs(root, download):
     *train, classes = find_images(Path(root)/'gtsrb32/train')
-    return classes, train, *(find_images(Path(root)/'gtsrb32'/part, classes)[:2] for part in ('valid', 'test'))
+    names = [name.split(' ', 1)[-1] for name in classes]        # "14 stop" is called "stop"
+    return names, train, *(find_images(Path(root)/'gtsrb32'/part, classes)[:2] for part in ('valid', 'test'))
 
 # %% ../../nbs/2_data/08_datasets.ipynb #080d7c6a
 @dataclass

@@ -119,6 +119,19 @@ def show_factored(model, # ProtoFlow
     return fig
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #92db645a
+def _strips(model, images, names, scale, colors):
+    "The prototypes of each class side by side, its name above, as many classes in a row as fit."
+    n_levels, K = model.config.flow.n_levels, max(map(len, images))
+    n_cols = max(1, int(8/(K*scale + 0.15)))
+    fig, axs = figure(math.ceil(len(images)/n_cols), n_cols, size=(8, 1), squeeze=False)
+    for ax in axs.flat: ax.set_axis_off()
+    for ax,row,name,color in zip(axs.flat, images, names, colors):
+        parts = [F.pad(x, (0,1), value=n_levels-1) for x in row]            # a white line between two
+        parts += [torch.full_like(parts[0], n_levels-1)]*(K - len(parts))
+        show_image(ax, torch.cat(parts, 2)[...,:-1], n_levels, plain(name, 24), color, 7)
+    fig.set_size_inches(n_cols*(K*scale + 0.15), len(axs)*(scale + 0.25))
+    return fig
+
 def show_prototypes(model, # ProtoFlow
                     ds=None, # ImageData for the factored part; default: zeros
                     scale:float=0.5, # inches for an image
@@ -126,17 +139,19 @@ def show_prototypes(model, # ProtoFlow
                     classes:list=None, # numbers of the classes to draw; default: all
                     **kwargs, # `seed`, `factored`, `temperature`: see `prototype_pictures`
                    ): # Figure
-    "Every prototype, heaviest first, its number and weight above; a row for each class, or a column if names fit."
+    "Every prototype, heaviest first: with number and weight in a row or column for each class, without for over 12."
     order, weights = prototype_order(model), model.mixture.weights.cpu()
     if classes is None: classes = range(len(order))
     pictures = prototype_pictures(model, ds, near=near, classes=classes, **kwargs)
     images = [x[order[y]] for x,y in zip(pictures, classes)]
     titles = [[f'k={k}, {weights[y,k]:.0%}' for k in order[y]] for y in classes]
     names = [plain(model.config.classes[y]) for y in classes]
+    colors = [class_color(y) for y in classes]
+    if len(names) > 12: return _strips(model, images, names, scale, colors)
     names_fit = 0.08*max(map(len, names)) <= scale
     upright = names_fit and max(map(len, images)) < len(classes) <= 10
     draw = _columns if upright else _numbered
-    return draw(model, images, titles, names, scale, [class_color(y) for y in classes])
+    return draw(model, images, titles, names, scale, colors)
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #0863bee6
 def prototype_samples(model, # ProtoFlow

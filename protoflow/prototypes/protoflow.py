@@ -60,6 +60,9 @@ class ProtoFlowOutput:
     component_log_prob:Tensor   # (B,Y,K) nats, of z
     likelihood:str = 'total'    # how prototypes make a class
     temperature:Tensor|float = 1.   # (), by which calibration divides the logits
+    def __len__(self): return len(self.latents)
+    def __getitem__(self, i): # slice or index tensor
+        return ProtoFlowOutput(self.latents[i], self.component_log_prob[i], self.likelihood, self.temperature)
     @property
     def z(self) -> Tensor: return self.latents.z
     @property

@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['cross_entropy', 'label_bpd', 'base_bpd', 'consistency_ramp', 'consistency_loss', 'diversity_loss', 'mu_loss',
-           'proto_loss', 'default_distance', 'separation_loss', 'best_class_bpd']
+           'proto_loss', 'separation_loss', 'mean_images', 'anchor_loss', 'best_class_bpd']
 
 # %% ../../nbs/5_training/01_losses.ipynb #db5e7c7f
 import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from threadpoolctl import threadpool_limits
 from torch.autograd.function import once_differentiable
 from ..core.devices import precise
+from ..data.images import ImageData
+from ..flows.denseflow import Latents
 from ..prototypes.mixture import Mixture, check_targets
 from ..prototypes.protoflow import ProtoFlowOutput
 
@@ -175,25 +178,47 @@ def proto_loss(mixture:Mixture, # of the model
     log_prob = base.log_prob(means.reshape(-1, *mixture.latent_shape)).view(active.shape)
     return -((log_prob*active).sum(1)/active.sum(1)).mean()/(n_dims*math.log(2))
 
-# %% ../../nbs/5_training/01_losses.ipynb #5e9a0003
-def default_distance(n_latent:int # D
-                    ) -> float: # standard deviations
-    "How far the means of different classes should be apart: 3 + log2 D, which is 8 for digits."
-    return 3 + math.log2(n_latent)
-
 # %% ../../nbs/5_training/01_losses.ipynb #5e9a0002
 def separation_loss(mixture:Mixture, # of the model
-                    distance:float=None, # that is asked for, standard deviations; default: see `default_distance`
+                    distance:float=8., # that is asked for, standard deviations
                    ) -> Tensor: # scalar, 0 if the means of different classes are that far apart
     "How much the means of different classes lack to that distance: sum over the others, mean over each."
     active, (Y, K) = mixture.active.flatten(), mixture.active.shape
-    if distance is None: distance = default_distance(mixture.n_latent)
     variance = mixture.scales.detach().flatten(0, 1).square()                                       # (YK,D)
     means = mixture.means.flatten(0, 1)/variance.mul(active[:,None]).sum(0).div(active.sum()).sqrt()
     lack = (1 - torch.cdist(means, means)/distance).clamp_min(0)
     y = torch.arange(Y, device=means.device).repeat_interleave(K)
     apart = (y[:,None] != y) & active[:,None] & active      # nothing is picked out, for which a device would wait
     return (lack.square()*apart).sum()/active.sum()
+
+# %% ../../nbs/5_training/01_losses.ipynb #5e9a0011
+def mean_images(data:ImageData, # of a training
+                n_prototypes:int, # K
+                n:int=1000, # images of each class, at most, chosen at random
+                seed:int=0, # of the choice
+               ) -> Tensor: # (Y,K,C,H,W) integers
+    "Mean images of clusters of each class, found by k-means on pixels, of larger images on means of squares of them."
+    from sklearn.cluster import KMeans      # here, since it takes a second to import
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    def means(c):
+        x = data.x[order[data.y[order] == c][:n]].float()
+        if len(x) < n_prototypes:
+            raise ValueError(f'class {c} has {len(x)} images for {n_prototypes} prototypes: expected at least as many '
+                             'images as prototypes; lower n_prototypes')
+        small = F.avg_pool2d(x, max(1, min(x.shape[2:])//16)).flatten(1).numpy()
+        with threadpool_limits(1): of = KMeans(n_prototypes, n_init=3, random_state=seed).fit_predict(small)
+        return torch.stack([x[of == k].mean(0) if k in of else x.mean(0) for k in range(n_prototypes)])
+    return torch.stack([means(c) for c in range(data.n_classes)]).round().to(data.x.dtype)
+
+# %% ../../nbs/5_training/01_losses.ipynb #5e9a0015
+def anchor_loss(mixture:Mixture, # of the model
+                latents:Latents, # of the anchors of prototypes
+                i:Tensor, # (n,) numbers of those prototypes, yK + k
+               ) -> Tensor: # scalar, squared standard deviations
+    "Squared distance of an anchor's latent from its prototype's mean, and of its factored-out parts from zero."
+    scale = mixture.scales.detach().flatten(0, 1)[i]
+    away = ((latents.z.flatten(1) - mixture.means.flatten(0, 1)[i])/scale).square().sum(1)
+    return (away + sum(f.flatten(1).square().sum(1) for f in latents.factored)).mean()
 
 # %% ../../nbs/5_training/01_losses.ipynb #7240aed6
 def best_class_bpd(out:ProtoFlowOutput, # what the model said
