@@ -28,12 +28,14 @@ def class_color(y:int # class number
 def figure(n_rows:int=1, # rows of axes
            n_cols:int=1, # columns of axes
            size:tuple=None, # (width, height) in inches
+           mosaic=None, # layout by names, as `plt.subplot_mosaic` takes it, in place of rows and columns
            **kwargs, # further arguments of `plt.subplots`
-          ): # (Figure, Axes or array of Axes)
+          ): # (Figure, Axes or array or dict of Axes)
     "Matplotlib figure and axes in the project's style."
     import matplotlib.pyplot as plt
     with plt.rc_context(STYLE):
-        fig, axs = plt.subplots(n_rows, n_cols, figsize=size, layout='constrained', **kwargs)
+        make, what = (plt.subplots, (n_rows, n_cols)) if mosaic is None else (plt.subplot_mosaic, (mosaic,))
+        fig, axs = make(*what, figsize=size, layout='constrained', **kwargs)
         interactive = plt.isinteractive()   # a notebook's backend sets this at the first figure:
     plt.interactive(interactive)            # leaving the style must not undo it
     return fig, axs

@@ -205,21 +205,35 @@ def _colors(e):
     own, other = class_color(e.prediction), class_color(e.other)
     return own, class_color(e.other+1) if other == own else other
 
-def _scale(shown, ticks, label): # what `imshow` returned, {nats: text}, unit
-    "Draw the colours of a picture below it."
-    bar = shown.figure.colorbar(shown, cax=shown.axes.inset_axes([0.05, -0.13, 0.9, 0.07]), orientation='horizontal')
-    bar.set_ticks(list(ticks), labels=list(ticks.values()), fontsize=7)
-    bar.ax.tick_params(length=2, pad=1)
-    bar.set_label(label, fontsize=7, labelpad=0)
+def _wrapped(label): # name of a prototype
+    "The name in lines of at most 15 letters, its number beside the last."
+    name, dot, k = label.rpartition(' · ')
+    return plain(name, width=15) + dot + k if dot else label
 
-def _draw_heatmaps(axs, e):
-    "On two axes: the image, pale, under the evidence of each pixel for the prediction, and for the other class."
-    heat = to_pixels(e.heatmap, *e.image.shape[1:])     # a map of pixels stays as it is
+def _sides(e, unit, most=20): # letters of both names
+    "What an axis says that has the prediction on its right: short names, or none."
+    name, other = (plain(name) for name in _names(e))
+    if len(name + other) > most: name, other = 'prediction', 'other'
+    return f'← {other}    {unit}    {name} →'
+
+def _scale(ax, colors, ticks, label): # of a picture, what says colours of numbers, {nats: text}, unit
+    "Draw the colours of a picture below it."
+    bar = ax.figure.colorbar(colors, cax=ax.inset_axes([0.05, -0.1, 0.9, 0.05]), orientation='horizontal')
+    bar.set_ticks(list(ticks), labels=list(ticks.values()), fontsize=8)
+    bar.ax.tick_params(length=2, pad=1)
+    bar.set_label(label, fontsize=8, labelpad=0)
+
+def _draw_where(ax, e):
+    "The image, pale, under the evidence of each pixel: for the prediction in its colour, for the other class in its own."
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    heat, (own, rival) = to_pixels(e.heatmap, *e.image.shape[1:]), _colors(e)       # a map of pixels stays as it is
     top = heat.abs().max().clamp_min(1e-12).item()
-    for ax,name,color,part in zip(axs, _names(e), _colors(e), (heat, -heat)):
-        show_pale(ax, e.image, e.config.flow.n_levels, f'speaks for\n{plain(name, width=15)}', color, 8)
-        shown = draw_evidence(ax, part, color, top)
-        _scale(shown, {0: '0', top: f'{top:.2g}'}, 'nats per pixel')
+    show_pale(ax, e.image, e.config.flow.n_levels, 'where')
+    draw_evidence(ax, heat, own, top)
+    draw_evidence(ax, -heat, rival, top)
+    colors = ScalarMappable(Normalize(-top, top), LinearSegmentedColormap.from_list('both', [rival, 'white', own]))
+    _scale(ax, colors, {-top: f'{top:.2g}', 0: '0', top: f'{top:.2g}'}, _sides(e, 'nats per pixel', 8))
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #e81b61cb
 def _bars(e, n=4):
@@ -242,37 +256,39 @@ def _draw_bars(ax, e):
     name, other = _names(e)
     bars = _bars(e)
     for i,(_,nats,color) in enumerate(bars): ax.barh(i, nats, color=color, height=0.7)
-    ax.set_yticks(range(len(bars)), [plain(label, width=15) for label,_,_ in bars], fontsize=8)
+    ax.set_yticks(range(len(bars)), [_wrapped(label) for label,_,_ in bars], fontsize=8)
     ax.set_ylim(max(len(bars), 2) - 0.4, -0.6)
     ax.axvline(0, color='black', lw=0.6)
     ax.tick_params(axis='x', labelsize=8)
     total = e.contributions.sum().item()
     nats = f'{total:.1f} ± {e.error:.1g}' if abs(total) < 1e5 else f'{total:.1e}'
-    ax.set_title(plain(f'evidence: {nats} nats for {name} over {other}', 200, 40), fontsize=9)
-    if len(name + other) > 20: name, other = 'the prediction', 'the other'
-    ax.set_xlabel(f'← for {plain(other)}     nats     for {plain(name)} →', fontsize=8)
+    ax.set_title(plain(f'evidence: {nats} nats for {name} over {other}', 200, 42), fontsize=9)
+    ax.set_xlabel(_sides(e, 'nats'), fontsize=8)
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #c47af37d
+def _pictures(e):
+    "The decoded prototypes and, if known, their nearest training images, class by class: (image, title, colour)."
+    names = [_wrapped(prototype_name(k, name)) for k,name in zip(e.prototypes, _names(e))]
+    pictures = []
+    for i,(name,color) in enumerate(zip(names, _colors(e))):
+        pictures.append((e.prototype_images[i], f'prototype\n{name}', color))
+        if e.nearest is not None: pictures.append((e.nearest[i], f'nearest image to\n{name}', color))
+    return pictures
+
 def show_explanation(e:Explanation # what `explain_data` returned
                     ): # Figure
-    "One row: image, heatmaps, both prototypes, both nearest training images, evidence."
-    n_levels = e.config.flow.n_levels
-    colors = _colors(e)
-    names = [prototype_name(k, name) for k,name in zip(e.prototypes, _names(e))]
-    titles = [f'prototype\n{plain(name, width=15)}' for name in names]
-    pictures = [*zip(e.prototype_images, titles, colors)]
-    if e.nearest is not None:
-        titles = [f'nearest image\n{plain(f"to {name}", width=15)}' for name in names]
-        pictures += zip(e.nearest, titles, colors)
-    m = 3 + len(pictures)
-    height = 1.86 + 0.14*max(title.count('\n') for _,title,_ in pictures)
-    fig, axs = figure(1, m+1, size=(3.7+1.15*m, height), width_ratios=[1]*m+[2.2])
-    show_image(axs[0], e.image, n_levels, 'this image')
-    _draw_heatmaps(axs[1:3], e)
-    for ax,(image,title,color) in zip(axs[3:], pictures): show_image(ax, image, n_levels, title, color, 8)
-    for ax in axs[3:5]: ax.set_xlabel(f'fine detail:\n{DETAIL[e.factored]}', fontsize=7, labelpad=3)
-    _draw_bars(axs[-1], e)
-    fig.suptitle(plain(_headline(e), 400, round(12*fig.get_figwidth())), fontsize=10)
+    "Above: image, where the evidence is, how much of it. Below: both prototypes and their nearest training images."
+    n_levels, pictures = e.config.flow.n_levels, _pictures(e)
+    lines = max(title.count('\n') for _,title,_ in pictures)
+    below = [f'picture {i}' for i in range(len(pictures))]
+    mosaic = [['image', 'where', 'bars', 'bars'], below + ['.']*(4 - len(below))]
+    fig, axs = figure(size=(7.2, 3.9 + 0.13*lines), mosaic=mosaic, height_ratios=[1.5, 1])
+    show_image(axs['image'], e.image, n_levels, 'this image')
+    _draw_where(axs['where'], e)
+    _draw_bars(axs['bars'], e)
+    for name,(x,title,color) in zip(below, pictures): show_image(axs[name], x, n_levels, title, color, 8)
+    fig.supxlabel(f'fine detail of the prototypes: {DETAIL[e.factored]}', fontsize=8)
+    fig.suptitle(plain(_headline(e), 400, 90), fontsize=10)
     return fig
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #4ea70006
@@ -379,7 +395,7 @@ def show_parts(p:Parts # what `prototypical_parts` returned
     axs[1].set(xticks=[], yticks=[])
     axs[1].spines[:].set_visible(False)
     least = p.match.min().item()
-    _scale(shown, {least: f'{least:.0f}', 0: '0'}, 'nats per position')
+    _scale(axs[1], shown, {least: f'{least:.0f}', 0: '0'}, 'nats per position')
     n = p.masks[0].sum()
     whats = f'best {n} replaced', f'worst {n} replaced', 'all replaced'
     for ax,*replaced in zip(axs[2:], p.images, whats, p.classes.tolist()): show(ax, *replaced)
