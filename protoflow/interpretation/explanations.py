@@ -224,7 +224,7 @@ def _scale(ax, colors, ticks, label): # of a picture, what says colours of numbe
     bar.set_label(label, fontsize=8, labelpad=0)
 
 def _draw_where(ax, e):
-    "The image, pale, under the evidence of each pixel: for the prediction in its colour, for the other class in its own."
+    "The image, pale, under the evidence of each pixel, in the colour of the class that it speaks for."
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
     heat, (own, rival) = to_pixels(e.heatmap, *e.image.shape[1:]), _colors(e)       # a map of pixels stays as it is

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['prototype_name', 'prototype_order', 'factored_source', 'prototype_pictures', 'show_factored', 'show_prototypes',
            'prototype_samples', 'show_samples', 'PrototypeSummary', 'prototype_summary', 'show_summary',
-           'reencode_prototypes', 'show_reencoded', 'average_images', 'picture_scores', 'show_averages',
-           'show_reconstructions']
+           'typical_images', 'show_members', 'reencode_prototypes', 'show_reencoded', 'average_images',
+           'picture_scores', 'show_averages', 'show_reconstructions']
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #d30f3684
 import math
@@ -212,6 +212,20 @@ def _check_every_class(y, n_classes):
     n = y.bincount(minlength=n_classes)
     if (n == 0).any(): raise ValueError(f'class {n.argmin()} has no images: expected at least 1 of each class')
 
+# %% ../../nbs/6_interpretation/01_prototypes.ipynb #e836addc
+@torch.no_grad()
+def _distances(model, ds, seed): # → (N,Y,K) standard deviations; is the image of that class? does it choose this one?
+    "How far every image is from every prototype, and whose it is."
+    mixture, D = model.mixture, model.mixture.n_latent
+    parts = [(mixture.log_normal(z), mixture.component_log_prob(z).argmax(2), y)
+             for z,y in model.latent_batches(ds, seed)]
+    log_normal, choice, y = (torch.cat(p).cpu() for p in zip(*parts))
+    Y, K = mixture.active.shape
+    _check_every_class(y, Y)
+    peak = 0.5*D - mixture.entropy().double().cpu()     # log density at the mean
+    own = F.one_hot(y, Y).bool()[:,:,None]              # (N,Y,1)
+    return (2*(peak - log_normal)/D).clamp_min(0).sqrt(), own, own & F.one_hot(choice, K).bool()
+
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #e836addb
 @torch.no_grad()
 def prototype_summary(model, # ProtoFlow
@@ -219,23 +233,13 @@ def prototype_summary(model, # ProtoFlow
                       seed:int=0, # of the flow's noise
                      ) -> PrototypeSummary:
     "Weight, spread, and how the images of its class lie about each prototype."
-    mixture, D = model.mixture, model.mixture.n_latent
-    parts = [(mixture.log_normal(z), mixture.component_log_prob(z).argmax(2), y)
-             for z,y in model.latent_batches(ds, seed)]
-    log_normal, choice, y = (torch.cat(p).cpu() for p in zip(*parts))
-    Y, K = mixture.active.shape
-    _check_every_class(y, Y)
-    entropy = mixture.entropy().double().cpu()
-    peak = 0.5*D - entropy                              # log density at the mean
-    distance = (2*(peak - log_normal)/D).clamp_min(0).sqrt()
-    own = F.one_hot(y, Y).bool()[:,:,None]              # (N,Y,1) is the image of this class …
-    choose = own & F.one_hot(choice, K).bool()          # (N,Y,K) … and chooses this prototype?
+    mixture, (distance, own, choose) = model.mixture, _distances(model, ds, seed)
     nearest = distance.masked_fill(~own, torch.inf).min(0)
     farthest = distance.masked_fill(~own, -1.).max(0)
     outermost = distance.masked_fill(~choose, -1.).max(0)
     nobody = ~choose.any(0)
     three = [nearest.values, outermost.values.masked_fill(nobody, torch.nan), farthest.values]
-    spread = (entropy/D - 0.5*math.log(2*math.pi*math.e)).exp()
+    spread = (mixture.entropy().double().cpu()/mixture.n_latent - 0.5*math.log(2*math.pi*math.e)).exp()
     return PrototypeSummary(mixture.weights.cpu(), spread, choose.sum(0), nearest.indices,
                             outermost.indices.masked_fill(nobody, -1), farthest.indices, torch.stack(three, 2))
 
@@ -270,6 +274,38 @@ def show_summary(model, # ProtoFlow
         line[4].text(0, 0.5, f'{numbers}\n  of {s.chosen[y].sum()} images', fontsize=7.5, va='center')
     for ax,head in zip(axs[0], ('decoded', 'nearest', 'outermost', 'farthest')):
         ax.title.set_text(f'{head}\n{ax.get_title()}')
+    return fig
+
+# %% ../../nbs/6_interpretation/01_prototypes.ipynb #9a3e0002
+def typical_images(model, # ProtoFlow
+                   ds, # data set of (image, label)
+                   n:int=4, # images for each prototype
+                   seed:int=0, # of the flow's noise
+                  ) -> Tensor: # (Y,K,n) numbers of images; -1 where fewer choose the prototype
+    "The images that choose a prototype and whose distance is nearest to 1, as is that of what is drawn from it."
+    distance, own, choose = _distances(model, ds, seed)
+    off = (distance - 1).abs().masked_fill(~choose, torch.inf)
+    least, which = off.topk(n, dim=0, largest=False)
+    return which.masked_fill(least.isinf(), -1).permute(1, 2, 0)
+
+# %% ../../nbs/6_interpretation/01_prototypes.ipynb #9a3e0004
+def show_members(model, # ProtoFlow
+                 ds, # ImageData
+                 y:int, # class
+                 n:int=4, # of each kind
+                 typical:Tensor=None, # (Y,K,n) what `typical_images` returned for `ds`; default: found here
+                 seed:int=0, # of all noise
+                 scale:float=0.5, # inches for an image
+                ): # Figure
+    "A row for each prototype of a class: its mean decoded, draws from it, and training images as far away as those."
+    if typical is None: typical = typical_images(model, ds, n, seed)
+    means, drawn = prototype_pictures(model)[y], prototype_samples(model, n, y, 1., seed=seed)
+    def images(k): return [ds.x[i] if i >= 0 else None for i in typical[y,k].tolist()]
+    rows = [[means[k], None, *x, None, *images(k)] for k,x in drawn.items()]
+    name = plain(model.config.classes[y])
+    fig = _numbered(model, rows, [], [prototype_name(k, name) for k in drawn], scale, [class_color(y)]*len(rows), 0.3)
+    for column,title in ((0, 'mean'), (2, 'drawn from it'), (3 + n, 'training images')):
+        fig.axes[column].set_title(title, fontsize=8, loc='center' if column == 0 else 'left')
     return fig
 
 # %% ../../nbs/6_interpretation/01_prototypes.ipynb #5ea8009b
