@@ -6,7 +6,7 @@
 __all__ = ['DeviceModule', 'unwrapped', 'evaluating', 'with_gradients', 'rank_and_world_size', 'precise']
 
 # %% ../../nbs/1_core/03_devices.ipynb #a3c00003
-import copy
+import copy, threading
 from contextlib import contextmanager
 from functools import wraps
 import torch
@@ -29,14 +29,27 @@ def unwrapped(model:nn.Module # perhaps a wrapper
     return model
 
 # %% ../../nbs/1_core/03_devices.ipynb #a3c00014
+_inside, _lock = {}, threading.Lock()       # module → [how many look at it now, its mode before the first]
+
+def _enter(modules):
+    with _lock:
+        for module in modules:
+            _inside.setdefault(module, [0, module.training])[0] += 1
+            module.training = False
+
+def _leave(modules):
+    with _lock:
+        for module in modules:
+            _inside[module][0] -= 1
+            if not _inside[module][0]: module.training = _inside.pop(module)[1]
+
 @contextmanager
 def evaluating(model:nn.Module): # all of whose modules are put into evaluation mode
-    "Evaluation mode inside; afterwards each module is in its own mode again, even after an error."
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    "Evaluation mode until the last of those inside has left, several threads perhaps; then each module is as before."
+    modules = list(model.modules())
+    _enter(modules)
     try: yield model
-    finally:
-        for module,training in modes: module.training = training
+    finally: _leave(modules)
 
 # %% ../../nbs/1_core/03_devices.ipynb #1f0de002
 def with_gradients(f): # function that asks for gradients inside

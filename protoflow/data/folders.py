@@ -7,6 +7,7 @@ __all__ = ['INTERPOLATIONS', 'IMG_EXTENSIONS', 'stretch', 'fit_image', 'open_ima
            'make_dls', 'find_images', 'folder_dls', 'stored_split']
 
 # %% ../../nbs/2_data/06_folders.ipynb #4a388242
+from functools import cache
 from numbers import Integral
 from pathlib import Path
 import json, math, os, unicodedata, warnings
@@ -31,7 +32,7 @@ def _eight_bits(img):
     if img.mode.startswith('I;16'): bits = getattr(img, 'tag_v2', {}).get(258, (16,))[0]    # a TIFF may have 12
     elif img.mode == 'I' and of_format: bits = 16        # PIL scales these to 16
     elif img.mode == 'F' and 0 <= low and high <= 1: a = (255*a).round()
-    elif not 0 <= low <= high <= 255:
+    elif not 0 <= low <= high <= 255 or (img.mode == 'F' and 1 < high < 8):      # a little above 1, or very dark?
         raise ValueError(f'its numbers are in {low}..{high}, and nothing says which of them is white: expected 8 or '
                          '16 bits, or real numbers in 0..1; scale them to 0..255')
     grey = Image.fromarray((a.astype(np.int64) >> (bits-8)).clip(0, 255).astype(np.uint8))
@@ -39,14 +40,16 @@ def _eight_bits(img):
     return grey
 
 # %% ../../nbs/2_data/06_folders.ipynb #7e3228dc
+@cache
+def _say_transparent(background):       # once, not for each of a thousand images
+    warnings.warn(f'images are transparent in places, which are made {background}; background= chooses another colour')
+
 def _opaque(img, background):
     "The image, laid on the background if it is transparent somewhere."
     if not img.has_transparency_data: return img
     img = img.convert('RGBA')
     if img.getchannel('A').getextrema()[0] == 255: return img
-    if get_worker_info() is None:       # processes that read ahead need not say it too
-        warnings.warn(f'images are transparent in places, which are made {background}; another colour is chosen with '
-                      'background= in Python, --background in a command')
+    if get_worker_info() is None: _say_transparent(background)      # processes that read ahead need not say it too
     return Image.alpha_composite(Image.new('RGBA', img.size, background), img)
 
 # %% ../../nbs/2_data/06_folders.ipynb #c0117a57
@@ -296,6 +299,8 @@ def find_images(folder, # path of a folder with one folder for each class
 # %% ../../nbs/2_data/06_folders.ipynb #b95e7c0e
 _part_names = dict(train='train', training='train', valid='valid', validation='valid', val='valid', dev='valid',
                    test='test', testing='test')
+_part_names |= {f'{name}{sep}{what}': part for name,part in _part_names.items() for sep in ('_', '-', ' ', '')
+                for what in ('set', 'data', 'images')}
 
 def _parts(path):
     "Part → its folder; a folder that is not split is all for training."
@@ -368,6 +373,11 @@ def stored_split(file, # JSON: `folder`, of which it is the split, and the names
     "The split that a run has stored, if it is that of this folder, which may have moved since."
     file, folder = Path(file), Path(folder).expanduser()
     if not (file.is_file() and folder.is_dir()): return None
-    split = json.loads(file.read_text(encoding='utf-8'))
-    same = folder.resolve() == Path(split.pop('folder'))
-    if same or all((folder/name).is_file() for part in split.values() for name in part): return split
+    try:
+        split = json.loads(file.read_text(encoding='utf-8'))
+        of, names = Path(split.pop('folder')), [name for part in split.values() for name in part]
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f'{file}: not the split of a run ({type(e).__name__}: {e}): expected what the training wrote; '
+                         'its checkpoints hold it too, in training.json') from e
+    there = sum((folder/name).is_file() for name in names)
+    if folder.resolve() == of or there >= 0.8*len(names): return split      # what is missing then is said

@@ -7,6 +7,7 @@ __all__ = ['DETAIL', 'Explanation', 'contributions', 'opposite', 'latent_draws',
            'explain', 'Parts', 'replace_positions', 'prototypical_parts', 'show_parts']
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #03e37a80
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -152,8 +153,10 @@ def _compared(logits, other, names): # (Y,), name or number, all names
     "[prediction, class to compare it with]"
     first, second = logits.topk(2).indices.tolist()
     if other is None: return [first, second]
-    said, numeric = list(map(str, names)), all(str(name).isdecimal() for name in names)
-    y = said.index(str(other)) if str(other) in said else None if numeric else other    # 3 is the class 3, if it is one
+    said = [unicodedata.normalize('NFC', str(name)) for name in (*names, other)]        # an accent is typed in two ways
+    *said, asked = said
+    numeric = all(name.isdecimal() for name in said)
+    y = said.index(asked) if asked in said else None if numeric else other      # 3 is the class 3, if it is one
     if type(y) is not int or not 0 <= y < len(names):
         known = ', '.join(names[:20]) + (' …' if len(names) > 20 else '')
         raise ValueError(f'other {other!r}: expected one of the classes {known}, or its number, 0..{len(names)-1}')
@@ -253,7 +256,6 @@ def _bars(e, n=4):
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #4ea70004
 def _draw_bars(ax, e):
     "Bars: what each prototype adds to the logit difference."
-    name, other = _names(e)
     bars = _bars(e)
     for i,(_,nats,color) in enumerate(bars): ax.barh(i, nats, color=color, height=0.7)
     ax.set_yticks(range(len(bars)), [_wrapped(label) for label,_,_ in bars], fontsize=8)
@@ -262,7 +264,7 @@ def _draw_bars(ax, e):
     ax.tick_params(axis='x', labelsize=8)
     total = e.contributions.sum().item()
     nats = f'{total:.1f} ± {e.error:.1g}' if abs(total) < 1e5 else f'{total:.1e}'
-    ax.set_title(plain(f'evidence: {nats} nats for {name} over {other}', 200, 42), fontsize=9)
+    ax.set_title(f'evidence: {nats} nats', fontsize=9)
     ax.set_xlabel(_sides(e, 'nats'), fontsize=8)
 
 # %% ../../nbs/6_interpretation/04_explanations.ipynb #c47af37d

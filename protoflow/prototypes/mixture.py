@@ -41,13 +41,17 @@ class Mixture(DeviceModule):
         self.lower = nn.Parameter(torch.zeros(Y, K, D, D)) if covariance == 'full' else None
         self.mix_logits = nn.Parameter(torch.zeros(Y, K))
         self.register_buffer('active', torch.ones(Y, K, dtype=torch.bool))  # False: pruned
-        self.fitted = False         # were the parameters loaded or fitted? then a training keeps them
+        self.register_buffer('_fitted', torch.tensor(False), persistent=False)      # copied with the other buffers
         self.register_load_state_dict_pre_hook(_all_active)
 
     def extra_repr(self):
         Y, K = self.active.shape
         return f'{Y} classes, {K} prototypes each, {self.n_latent} latents, {self.covariance}, {self.likelihood}'
 
+    @property
+    def fitted(self) -> bool: return self._fitted.item() # were the parameters loaded or fitted? a training keeps them
+    @fitted.setter
+    def fitted(self, value:bool): self._fitted.fill_(value)
     @property
     def n_latent(self) -> int: return math.prod(self.latent_shape) # D
 
