@@ -49,9 +49,12 @@ class Mixture(DeviceModule):
         return f'{Y} classes, {K} prototypes each, {self.n_latent} latents, {self.covariance}, {self.likelihood}'
 
     @property
-    def fitted(self) -> bool: return self._fitted.item() # were the parameters loaded or fitted? a training keeps them
+    def fitted(self) -> bool:
+        "Were the parameters loaded or fitted? Then a training keeps them."
+        return self._fitted.item()
     @fitted.setter
-    def fitted(self, value:bool): self._fitted.fill_(value)
+    def fitted(self, value:bool): # were they?
+        self._fitted.fill_(value)
     @property
     def n_latent(self) -> int: return math.prod(self.latent_shape) # D
 
