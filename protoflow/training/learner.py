@@ -88,8 +88,8 @@ LOSSES = dict(elbo_loss2=_label, elbo_loss=_base, consistency_loss=_consistency,
 def default_losses(image_shape:tuple # (C,H,W)
                   ) -> dict: # name → weight
     "Likely images, means of classes that stay apart and, of more than 16 pixels a side, decode to pictures."
-    losses = dict(elbo_loss2=round(math.sqrt(math.prod(image_shape))/8, 1), separation_loss=1.)
-    return losses if max(image_shape[1:]) <= 16 else dict(losses, anchor_loss=0.1)
+    losses = dict(elbo_loss2=round(math.log2(math.prod(image_shape))/6, 1), separation_loss=1.)
+    return losses if max(image_shape[1:]) <= 16 else dict(losses, anchor_loss=0.05)
 
 # %% ../../nbs/5_training/05_learner.ipynb #2016f7b4
 def default_lr(image_shape:tuple # (C,H,W)
