@@ -281,12 +281,12 @@ def shared_latents(self:Learner, n:int): # images, at most
 
 # %% ../../nbs/5_training/05_learner.ipynb #3e47f554
 @patch
-def find_anchors(self:Learner) -> torch.Tensor: # (YK,C,H,W) integers
-    "A picture for each prototype: what a fitted one decodes to, for a new one the mean of a cluster of images."
-    mixture = self.model.mixture
-    with evaluating(self.model):
-        if mixture.fitted: return self.model.prototype_images().flatten(0, 1).to(torch.uint8)
-    return mean_images(self.dls.train.dataset, mixture.active.shape[1], seed=self.seed).flatten(0, 1).to(self.device)
+def find_anchors(self:Learner, stay:bool # do the prototypes stay where they are?
+                ) -> torch.Tensor: # (YK,C,H,W) integers
+    "A picture for each prototype: what one that stays decodes to, for a new one the mean of a cluster of images."
+    if stay: images = self.model.prototype_images().to(torch.uint8)
+    else: images = mean_images(self.dls.train.dataset, self.model.mixture.active.shape[1], seed=self.seed)
+    return images.flatten(0, 1).to(self.device)
 
 @patch
 @torch.no_grad()
@@ -297,10 +297,10 @@ def start(self:Learner):
     noise = torch.Generator(self.device).manual_seed(self.seed)
     self.model.train()(data.x[first].to(self.device), noise)
     init = self.init or ('none' if mixture.fitted else 'soft' if mixture.covariance == 'unit' else 'kmeans')
-    anchored = 'anchor_loss' in self.losses
-    if anchored: self.anchors = self.find_anchors()
-    if init == 'none': return
     mixture.fitted = True
+    anchored = 'anchor_loss' in self.losses
+    if anchored: self.anchors = self.find_anchors(stay=init == 'none')
+    if init == 'none': return
     batches, z = self.shared_latents(self.n_init)
     if anchored:
         with evaluating(self.model): of_anchors = [self.model.flow(a, noise).z for a in self.anchors.split(256)]
@@ -495,7 +495,7 @@ def begin(self:Learner, n_epochs:int, # passes over the training images, those b
     start = time.perf_counter()
     if self.calibrated: self.model.temperature.fill_(1)      # losses are of what is not calibrated yet
     if self.n_steps == 0: self.start()
-    elif self.anchors is None and 'anchor_loss' in self.losses: self.anchors = self.find_anchors()
+    elif self.anchors is None and 'anchor_loss' in self.losses: self.anchors = self.find_anchors(stay=True)
     self.active = self.model.mixture.active.flatten().cpu().nonzero()[:,0]        # numbers of prototypes
     self.parameters = [p for g in self.opt.param_groups for p in g['params']]
     self.moving = [b for b in self.model.buffers() if b.dtype != torch.bool]     # statistics of batch norms
